@@ -1,0 +1,61 @@
+"""What a data module yields: one typed batch per task."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+_Batch = TypeVar("_Batch", bound="Batch")
+
+
+@dataclass
+class Batch:
+    """Base of all batches; the fields are tensors or lists of tensors."""
+
+    images: Tensor
+    """(N, 3, H, W) uint8, RGB, on [0, 255]; normalisation belongs to the network."""
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    def pin_memory(self: _Batch) -> _Batch:
+        """Called by `torch.utils.data.DataLoader` when it pins memory."""
+
+        def pin(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+            return value.pin_memory() if isinstance(value, Tensor) else [item.pin_memory() for item in value]
+
+        pinned = {field.name: pin(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return type(self)(**pinned)
+
+
+@dataclass
+class ClassificationBatch(Batch):
+    """Images of one size and one label each."""
+
+    labels: Tensor
+    """(N,) int64 in [0, num_classes)."""
+
+
+@dataclass
+class DetectionBatch(Batch):
+    """Images padded at the right and bottom to one size, with boxes in pixels of these images."""
+
+    boxes: list[Tensor]
+    """N tensors (M_i, 4) float32: x1, y1, x2, y2; M_i may be 0."""
+    labels: list[Tensor]
+    """N tensors (M_i,) int64 in [0, num_classes)."""
+    sizes: Tensor
+    """(N, 2) int64: height and width of the picture inside the padding."""
+    original_sizes: Tensor
+    """(N, 2) int64: height and width of the file, to which predictions are scaled back."""
+    image_ids: Tensor
+    """(N,) int64: the data set's own image ids."""
+
+    @staticmethod
+    def empty_boxes() -> tuple[Tensor, Tensor]:
+        """Boxes and labels of an image without annotation."""
+        return torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)

@@ -1,0 +1,25 @@
+"""Errors a user can cause.
+
+An entry point prints a `UserError` as one line and exits with 2; every message therefore names the
+file or key, the value found and the mend.
+"""
+
+
+class UserError(Exception):
+    """Something in the user's files, settings or command line; the message is one line."""
+
+
+class ConfigError(UserError):
+    """A setting that is unknown, of the wrong type or impossible together with another."""
+
+
+class ArchitectureError(UserError):
+    """A text or file that does not describe a network."""
+
+
+class CheckpointError(UserError):
+    """A weight file that is missing, unreadable or does not fit."""
+
+
+class DataError(UserError):
+    """A data set that is missing, broken or not in the announced format."""
