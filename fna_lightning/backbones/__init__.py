@@ -1,0 +1,7 @@
+"""Architecture -> network that returns named feature maps."""
+
+from fna_lightning.backbones.build import build_backbone
+from fna_lightning.backbones.classifier import Classifier
+from fna_lightning.backbones.mobile import MobileBackbone
+
+__all__ = ["Classifier", "MobileBackbone", "build_backbone"]

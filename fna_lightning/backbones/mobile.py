@@ -1,0 +1,47 @@
+"""Backbones of inverted residual blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from fna_lightning.architectures import MobileArchitecture, Stage
+from fna_lightning.blocks import InvertedResidual, Norm, StagedNetwork, build_mobile_stages, initialise
+
+
+class MobileBackbone(StagedNetwork):
+    """A fixed network of inverted residual blocks; `stages.<number>.<layer>` are its modules.
+
+    Skips stay in place as identities, so that a layer's number is its position in the architecture.
+    """
+
+    def __init__(
+        self,
+        architecture: MobileArchitecture,
+        out_stages: Sequence[int],
+        output_stride: int | None = None,
+        norm: Norm = Norm(),  # noqa: B008 - frozen
+    ) -> None:
+        def build_stage(_number: int, stage: Stage, in_width: int, stride: int, dilation: int) -> nn.Module:
+            layers: list[nn.Module] = []
+            for index, operation in enumerate(stage.layers):
+                if operation is None:
+                    layers.append(nn.Identity())
+                    continue
+                first = index == 0
+                layers.append(
+                    InvertedResidual(
+                        operation,
+                        in_width if first else stage.width,
+                        stage.width,
+                        stride=stride if first else 1,
+                        dilation=dilation,
+                        norm=norm,
+                    )
+                )
+            return nn.Sequential(*layers)
+
+        super().__init__(*build_mobile_stages(architecture, out_stages, output_stride, norm, build_stage))
+        self.architecture = architecture
+        initialise(self)

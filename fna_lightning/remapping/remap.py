@@ -1,0 +1,74 @@
+"""Parameters of one network -> parameters of another."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fna_lightning.backbones import build_backbone
+from fna_lightning.blocks import StagedNetwork
+from fna_lightning.checkpoints import Seed
+from fna_lightning.errors import CheckpointError
+from fna_lightning.remapping.mobile import Placed, place_seed, place_supernet
+from fna_lightning.remapping.report import OWN, Entry, RemapReport
+from fna_lightning.remapping.strategies import strategy_named
+
+
+@torch.no_grad()
+def remap(
+    seed: Seed | None,
+    target: StagedNetwork,
+    strategy: str = "fna",
+    supernet: dict[str, Tensor] | None = None,
+) -> RemapReport:
+    """Carry parameters over to `target`, which is changed in place.
+
+    Args:
+        seed: the trained network; None leaves it out.
+        target: a backbone or a supernet.
+        strategy: a name of `STRATEGIES`; `random` changes nothing.
+        supernet: a trained supernet's state, whose path `target` is: its tensors go over one to one,
+            after those of the seed, so that with both the norms of searched layers are the seed's
+            (spec FNA 5.4). Statistics should be estimated anew then.
+
+    Returns:
+        Where each tensor of the target came from.
+
+    Raises:
+        CheckpointError: where tensors are missing or do not fit the seed's architecture.
+        ConfigError: for an unknown strategy, or where stages differ.
+    """
+    rule = strategy_named(strategy)
+    placed: Placed = {}
+    if rule is not None and seed is not None:
+        _check_fits(seed)
+        placed |= place_seed(seed, target, rule)
+    if rule is not None and supernet is not None:
+        placed |= place_supernet(supernet, target)
+    entries = tuple(_entry(name, tensor, placed, seed, supernet) for name, tensor in target.state_dict().items())
+    target.load_state_dict({name: value for name, (_, value) in placed.items()}, strict=False)
+    return RemapReport(seed.source if seed else "", strategy, entries)
+
+
+def _check_fits(seed: Seed) -> None:
+    """Hold the tensors of `seed` against the shapes of its architecture."""
+    stages = range(1, seed.architecture.head_stage)
+    with torch.device("meta"):
+        expected = build_backbone(seed.architecture, (*stages, seed.architecture.head_stage)).state_dict()
+    for name, tensor in seed.state.items():
+        if name not in expected:
+            raise CheckpointError(f"{seed.source or 'the seed'}: {name} has no place in the seed's architecture")
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{seed.source or 'the seed'}: {name} is {tuple(tensor.shape)}, "
+                f"but the seed's architecture wants {tuple(expected[name].shape)}"
+            )
+
+
+def _entry(name: str, own: Tensor, placed: Placed, seed: Seed | None, supernet: dict[str, Tensor] | None) -> Entry:
+    if name not in placed:
+        return Entry(name, tuple(own.shape), "", (), OWN)
+    source, _ = placed[name]
+    states = (supernet or {}, seed.state if seed else {})
+    shape = next(state[source].shape for state in states if source in state)
+    return Entry(name, tuple(own.shape), source, tuple(shape), "copied" if shape == own.shape else "resized")

@@ -1,0 +1,60 @@
+"""What went where in a remapping."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from fna_lightning.files import write_text
+
+OWN = "own initialisation"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of the target.
+
+    Attributes:
+        target: its name and shape.
+        source: the tensor it came from and its shape; empty for its own initialisation.
+        how: `copied`, `resized` or `own initialisation`.
+    """
+
+    target: str
+    target_shape: tuple[int, ...]
+    source: str
+    source_shape: tuple[int, ...]
+    how: str
+
+
+@dataclass(frozen=True)
+class RemapReport:
+    """For every tensor of a target, where it came from.
+
+    Attributes:
+        origin: the seed's file or name.
+        strategy: the rule's name.
+        entries: one per parameter and buffer, in the target's order.
+    """
+
+    origin: str
+    strategy: str
+    entries: tuple[Entry, ...]
+
+    def __str__(self) -> str:
+        counts = Counter(entry.how for entry in self.entries)
+        parts = ", ".join(f"{number} {how}" for how, number in sorted(counts.items()))
+        return f"remapped {self.origin or 'seed'} by {self.strategy!r}: {len(self.entries)} tensors, {parts}"
+
+    def save(self, path: str | Path) -> None:
+        """Write the entries as CSV."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(["target", "target_shape", "source", "source_shape", "how"])
+        for entry in self.entries:
+            shapes = ["x".join(map(str, shape)) for shape in (entry.target_shape, entry.source_shape)]
+            writer.writerow([entry.target, shapes[0], entry.source, shapes[1], entry.how])
+        write_text(path, buffer.getvalue())

@@ -1,0 +1,144 @@
+"""FNA's space: kernel, expansion and depth of inverted residual blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+from torch import nn
+
+from fna_lightning.architectures import MobileArchitecture, Operation, Stage
+from fna_lightning.architectures.mobile import SKIP
+from fna_lightning.blocks import (
+    SEARCHED_NORM,
+    InvertedResidual,
+    Norm,
+    StagedNetwork,
+    build_mobile_stages,
+    initialise,
+)
+from fna_lightning.errors import ConfigError
+from fna_lightning.supernets.base import Supernet
+from fna_lightning.supernets.choice import Choice, LayerChoice
+
+FNA_CANDIDATES = ("k3_e3", "k3_e6", "k5_e3", "k5_e6", "k7_e3", "k7_e6")
+
+
+@dataclass(frozen=True)
+class MobileSpace:
+    """Which layers are searched, and among what (spec FNA 2.1).
+
+    Attributes:
+        base: gives widths, strides and the layers of the stages that are not searched.
+        depths: layers of each searched stage, by stage number; stages not named stay as in `base`.
+        candidates: operations of every searched layer, in the order of the architecture parameters.
+        skip: whether layers behind a stage's first may be left out.
+        first_candidates: other operations for the first layer of a stage, by stage number.
+
+    Raises:
+        ConfigError: naming the setting that cannot be.
+    """
+
+    base: MobileArchitecture
+    depths: Mapping[int, int]
+    candidates: Sequence[str] = FNA_CANDIDATES
+    skip: bool = True
+    first_candidates: Mapping[int, Sequence[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.depths:
+            raise ConfigError("the space searches no stage: give depths such as {2: 4, 3: 4}")
+        for number, depth in self.depths.items():
+            if not 1 <= number <= len(self.base.stages):
+                raise ConfigError(f"depths name stage {number}: searched stages are 1 to {len(self.base.stages)}")
+            if depth < 1:
+                raise ConfigError(f"stage {number} has depth {depth}: give at least 1")
+        for number in self.first_candidates:
+            if number not in self.depths:
+                raise ConfigError(f"first_candidates name stage {number}, which is not searched")
+        for names in (self.candidates, *self.first_candidates.values()):
+            if not names or len(set(names)) != len(names):
+                raise ConfigError(f"candidates {list(names)}: give each operation once, and at least one")
+            for name in names:
+                Operation.parse(name)
+
+    def names(self, stage: int, layer: int) -> tuple[str, ...]:
+        """The candidates of one layer, in order."""
+        if layer == 0:
+            return tuple(self.first_candidates.get(stage, self.candidates))
+        return (*self.candidates, SKIP) if self.skip else tuple(self.candidates)
+
+
+class MobileSupernet(StagedNetwork, Supernet):
+    """All candidates of a `MobileSpace` side by side; the searched ones without affine or tracked norms.
+
+    Searched layers are `stages.<number>.<layer>`, their candidates `.candidates.<operation>` behind that.
+    """
+
+    def __init__(
+        self,
+        space: MobileSpace,
+        out_stages: Sequence[int],
+        output_stride: int | None = None,
+        norm: Norm = Norm(),  # noqa: B008 - frozen
+        temperature: float = 1.0,
+    ) -> None:
+        def build_stage(number: int, stage: Stage, in_width: int, stride: int, dilation: int) -> nn.Module:
+            searched = number in space.depths
+            layers: list[nn.Module] = []
+            for index in range(space.depths.get(number, len(stage.layers))):
+                width_in, step = (in_width, stride) if index == 0 else (stage.width, 1)
+
+                def block(name: str, norm: Norm, width_in: int = width_in, step: int = step) -> nn.Module:
+                    operation = Operation.parse(name)
+                    return InvertedResidual(
+                        operation, width_in, stage.width, stride=step, dilation=dilation, norm=norm
+                    )
+
+                if searched:
+                    candidates = {
+                        name: nn.Identity() if name == SKIP else block(name, searched_norm)
+                        for name in space.names(number, index)
+                    }
+                    layers.append(LayerChoice(candidates, temperature))
+                else:
+                    layer = stage.layers[index]
+                    layers.append(nn.Identity() if layer is None else block(str(layer), norm))
+            return nn.Sequential(*layers)
+
+        if max(space.depths) > max(out_stages):
+            raise ConfigError(
+                f"stage {max(space.depths)} is searched, but the detector reads only up to stage {max(out_stages)}"
+            )
+        searched_norm = replace(norm, affine=SEARCHED_NORM.affine, track=SEARCHED_NORM.track)
+        super().__init__(*build_mobile_stages(space.base, out_stages, output_stride, norm, build_stage))
+        self.space = space
+        initialise(self)
+
+    def architecture_of(self, path: Sequence[int]) -> MobileArchitecture:
+        """The network of `path`, with skips where they were chosen."""
+        stages = list(self.space.base.stages)
+        left = iter(path)
+        for number in sorted(self.space.depths):
+            layers = cast("nn.Sequential", self.stages[number])
+            names = [cast("Choice", layer).names[next(left)] for layer in layers]
+            operations = tuple(None if name == SKIP else Operation.parse(name) for name in names)
+            stages[number - 1] = replace(stages[number - 1], layers=operations)
+        return replace(self.space.base, stages=tuple(stages))
+
+
+def build_supernet(
+    space: MobileSpace,
+    out_stages: Sequence[int] = (2, 3, 5, 7),
+    *,
+    output_stride: int | None = None,
+    norm: Norm = Norm(),  # noqa: B008 - frozen
+    temperature: float = 1.0,
+) -> MobileSupernet:
+    """Build the supernet of `space`; the arguments are those of `fna_lightning.backbones.build_backbone`.
+
+    Raises:
+        ConfigError: where space and `out_stages` do not fit.
+    """
+    return MobileSupernet(space, out_stages, output_stride, norm, temperature)
