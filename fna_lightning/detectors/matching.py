@@ -1,0 +1,68 @@
+"""Which anchor is to find which box, without waiting for the device and without loops over boxes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.ops import box_iou
+
+NEGATIVE = -1
+"""Match of an anchor that is to find nothing."""
+IGNORED = -2
+"""Match of an anchor that is not scored."""
+
+
+class AnchorTargets(NamedTuple):
+    """What every anchor of one image is to predict."""
+
+    positive: Tensor
+    """(A,) bool: has a box to find."""
+    scored: Tensor
+    """(A,) bool: positive or negative, not in between."""
+    labels: Tensor
+    """(A,) int64: class of the box; meaningless where not positive."""
+    boxes: Tensor
+    """(A, 4): the box to find; the anchor itself where not positive, so that its encoding is finite."""
+
+
+def match(iou: Tensor, positive: float, negative: float, keep_best: bool = True) -> Tensor:
+    """Give every anchor the box it overlaps most, if it overlaps enough.
+
+    The rules of torchvision's `Matcher(allow_low_quality_matches=True)`, with one exception: a box that
+    touches no anchor (a degenerate box) keeps none, where by the letter every anchor ties for the best.
+
+    Args:
+        iou: (M, A) overlaps of M boxes with A anchors; M may be 0.
+        positive: an anchor is positive from this overlap on.
+        negative: an anchor is negative below this overlap; between the two it is not scored.
+        keep_best: a box's best anchors, ties included, are positive whatever their overlap. Such an anchor is
+            still given the box that *it* overlaps most.
+
+    Returns:
+        (A,) int64: index of a box, `NEGATIVE` or `IGNORED`.
+    """
+    if iou.shape[0] == 0:
+        return torch.full(iou.shape[1:], NEGATIVE, dtype=torch.int64, device=iou.device)
+    overlap, index = iou.max(dim=0)
+    matches = torch.where(overlap >= positive, index, IGNORED)
+    matches = torch.where(overlap < negative, NEGATIVE, matches)
+    if keep_best:
+        best = iou.max(dim=1, keepdim=True).values
+        is_best = ((iou == best) & (best > 0)).any(dim=0)
+        matches = torch.where(is_best, index, matches)
+    return matches
+
+
+def assign(
+    anchors: Tensor, boxes: Tensor, labels: Tensor, positive: float, negative: float, keep_best: bool = True
+) -> AnchorTargets:
+    """Targets of the anchors (A, 4) of an image with boxes (M, 4) and labels (M,); settings as in `match`."""
+    matches = match(box_iou(boxes, anchors), positive, negative, keep_best)
+    is_positive = matches >= 0
+    if boxes.shape[0] == 0:
+        return AnchorTargets(is_positive, matches != IGNORED, torch.zeros_like(matches), anchors)
+    index = matches.clamp(min=0)
+    targets = torch.where(is_positive[:, None], boxes[index].to(anchors.dtype), anchors)
+    return AnchorTargets(is_positive, matches != IGNORED, labels[index], targets)

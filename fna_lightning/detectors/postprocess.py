@@ -1,0 +1,74 @@
+"""From scored boxes to detections; shared by all dense detectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.ops import batched_nms, clip_boxes_to_image
+
+from fna_lightning.detectors.base import Detections
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of the scored boxes are detections."""
+
+    score_threshold: float
+    """A detection scores more than this."""
+    nms_threshold: float
+    """Of two boxes of one class that overlap (IoU) more than this, the better one stays."""
+    candidates_per_level: int
+    """Best (box, class) pairs of each level that enter suppression."""
+    max_detections: int
+    """Best detections of an image that are kept."""
+
+
+class Candidates(NamedTuple):
+    """The best (box, class) pairs of one level, best first, for N images."""
+
+    anchors: Tensor
+    """(N, k) int64: which anchor or location."""
+    scores: Tensor
+    """(N, k)."""
+    labels: Tensor
+    """(N, k) int64."""
+
+
+def best_candidates(scores: Tensor, limit: int) -> Candidates:
+    """The `limit` best pairs of (N, A, K) scores (or logits: any increasing function of the score)."""
+    num_classes = scores.shape[-1]
+    flat = scores.flatten(1)
+    values, index = flat.topk(min(limit, flat.shape[1]), dim=1)
+    return Candidates(index // num_classes, values, index % num_classes)
+
+
+def suppress(
+    boxes: Tensor, scores: Tensor, labels: Tensor, size: tuple[int, int], selection: Selection
+) -> Detections:
+    """Clip, drop what scores too little, suppress per class and keep the best.
+
+    Args:
+        boxes: (D, 4) x1, y1, x2, y2 in pixels.
+        scores: (D,) in [0, 1].
+        labels: (D,) int64.
+        size: height and width of the picture, to which boxes are clipped.
+        selection: thresholds; `candidates_per_level` is not looked at.
+    """
+    keep = scores > selection.score_threshold
+    boxes, scores, labels = clip_boxes_to_image(boxes[keep], size), scores[keep], labels[keep]
+    kept = batched_nms(boxes, scores, labels, selection.nms_threshold)[: selection.max_detections]
+    return Detections(boxes[kept], scores[kept], labels[kept])
+
+
+def suppress_batch(
+    boxes: list[Tensor], scores: list[Tensor], labels: list[Tensor], sizes: Tensor, selection: Selection
+) -> list[Detections]:
+    """`suppress` for N images whose candidates come per level, as (N, k, 4), (N, k) and (N, k)."""
+    all_boxes, all_scores, all_labels = (torch.cat(parts, dim=1) for parts in (boxes, scores, labels))
+    return [
+        suppress(*image, size=(height, width), selection=selection)
+        for *image, (height, width) in zip(all_boxes, all_scores, all_labels, sizes.tolist(), strict=True)
+    ]

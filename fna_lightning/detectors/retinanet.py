@@ -1,0 +1,184 @@
+"""RetinaNet (Lin et al. 2017, 1708.02002) as FNA, NAA and DetNAS use it (spec FNA 6.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models.detection._utils import BoxCoder, encode_boxes
+from torchvision.models.detection.retinanet import RetinaNetHead
+from torchvision.ops import sigmoid_focal_loss
+from torchvision.ops.misc import Conv2dNormActivation
+
+from fna_lightning.blocks.normalize import IMAGENET_MEAN, IMAGENET_STD
+from fna_lightning.detectors.anchors import AnchorGrid, octave_sizes
+from fna_lightning.detectors.base import Detections, Detector, feature_maps
+from fna_lightning.detectors.fpn import build_fpn
+from fna_lightning.detectors.matching import AnchorTargets, assign
+from fna_lightning.detectors.postprocess import Selection, best_candidates, suppress_batch
+
+
+class DenseOutputs(NamedTuple):
+    """What an anchor-based dense detector predicts; A counts the anchors of all levels."""
+
+    logits: Tensor
+    """(N, A, num_classes)."""
+    deltas: Tensor
+    """(N, A, 4): shift of the centre and log of the growth, relative to the anchor."""
+    anchors: list[Tensor]
+    """Per level (A_l, 4): x1, y1, x2, y2 in pixels."""
+
+
+class RetinaNet(Detector):
+    """One-stage detector: pyramid, two towers of convolutions shared by all levels, focal loss.
+
+    Args:
+        backbone: see `Detector`.
+        num_classes: without background; one sigmoid each.
+        features: names of the backbone's maps that the pyramid is built on, shallow first; default the last
+            three. P6 and P7 continue the last one's stride.
+        fpn_channels: of every pyramid level and of the towers.
+        head_depth: 3x3 convolutions in a tower, before the one that predicts.
+        anchor_scale: side of the smallest square anchor, in strides.
+        scales_per_octave: anchor sizes between one level and the next.
+        anchor_ratios: height / width of the anchors.
+        positive_iou: an anchor is to find a box from this overlap on; a box's best anchors always are.
+        negative_iou: an anchor is background below this overlap.
+        focal_alpha: weight of the positive class in the focal loss.
+        focal_gamma: how much well-classified anchors are discounted.
+        box_beta: where smooth L1 turns from quadratic to linear.
+        score_threshold: detections score more than this.
+        nms_threshold: overlap above which the worse of two boxes of a class is dropped.
+        candidates_per_level: best (anchor, class) pairs of each level before suppression.
+        max_detections: per image.
+        mean: see `Detector`.
+        std: see `Detector`.
+
+    Raises:
+        ConfigError: a feature map is missing, or there is no class.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_classes: int,
+        features: Sequence[str] | None = None,
+        fpn_channels: int = 256,
+        head_depth: int = 4,
+        anchor_scale: float = 4.0,
+        scales_per_octave: int = 3,
+        anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        positive_iou: float = 0.5,
+        negative_iou: float = 0.4,
+        focal_alpha: float = 0.25,
+        focal_gamma: float = 2.0,
+        box_beta: float = 0.11,
+        score_threshold: float = 0.05,
+        nms_threshold: float = 0.5,
+        candidates_per_level: int = 1000,
+        max_detections: int = 100,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+    ) -> None:
+        super().__init__(backbone, num_classes, mean, std)
+        self.features = tuple(features or list(backbone.out_channels)[-3:])  # type: ignore[arg-type]
+        channels, strides = feature_maps(backbone, self.features)
+        strides = [*strides, strides[-1] * 2, strides[-1] * 4]
+        self.fpn = build_fpn(channels, fpn_channels)
+        self.anchors = AnchorGrid(octave_sizes(strides, anchor_scale, scales_per_octave), anchor_ratios, strides)
+        self.num_anchors = self.anchors.num_per_cell[0]
+        self.head = build_head(fpn_channels, self.num_anchors, num_classes, head_depth)
+        self.positive_iou = positive_iou
+        self.negative_iou = negative_iou
+        self.focal_alpha = focal_alpha
+        self.focal_gamma = focal_gamma
+        self.box_beta = box_beta
+        self.selection = Selection(score_threshold, nms_threshold, candidates_per_level, max_detections)
+        self.box_coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
+        self.box_weights: Tensor
+        self.register_buffer("box_weights", torch.tensor(self.box_coder.weights), persistent=False)
+
+    def forward(self, images: Tensor) -> DenseOutputs:
+        """Predict for (N, 3, H, W) images on [0, 255]; best with H, W divisible by 32."""
+        maps = self.backbone(self.normalize(images))
+        levels = list(self.fpn({name: maps[name] for name in self.features}).values())
+        outputs = self.head(levels)
+        anchors = self.anchors([(level.shape[-2], level.shape[-1]) for level in levels])
+        return DenseOutputs(outputs["cls_logits"], outputs["bbox_regression"], anchors)
+
+    def loss(self, outputs: DenseOutputs, boxes: list[Tensor], labels: list[Tensor]) -> dict[str, Tensor]:
+        """Focal and smooth-L1 loss, both summed and divided by the positives of the batch (at least 1).
+
+        Args and shapes: see `Detector.loss`.
+
+        Returns:
+            "classification" and "box". Both keep their graph when the batch has no box.
+        """
+        targets = self.assign(outputs.anchors, boxes, labels)
+        positives = targets.positive.sum().clamp(min=1)
+
+        classes = torch.arange(self.num_classes, device=targets.labels.device)
+        # (N, A, K); not F.one_hot, which makes eight bytes of every zero.
+        truth = targets.positive[..., None] & (targets.labels[..., None] == classes)
+        # Sums over some 10^7 terms: float32 also under mixed precision.
+        logits, deltas = outputs.logits.float(), outputs.deltas.float()
+        focal = sigmoid_focal_loss(logits, truth.to(logits.dtype), self.focal_alpha, self.focal_gamma)
+        focal = torch.where(targets.scored[..., None], focal, 0.0)
+
+        anchors = torch.cat(outputs.anchors).expand_as(targets.boxes).flatten(0, 1)
+        # Not BoxCoder.encode: it copies its weights to the device, and waits, at every call.
+        wanted = encode_boxes(targets.boxes.flatten(0, 1), anchors, self.box_weights.float())
+        distance = F.smooth_l1_loss(deltas, wanted.view_as(deltas), reduction="none", beta=self.box_beta)
+        distance = torch.where(targets.positive[..., None], distance, 0.0)
+        return {"classification": focal.sum() / positives, "box": distance.sum() / positives}
+
+    def assign(self, anchors: list[Tensor], boxes: list[Tensor], labels: list[Tensor]) -> AnchorTargets:
+        """Targets of all anchors of a batch; the fields of `AnchorTargets` with N in front."""
+        all_anchors = torch.cat(anchors)
+        images = [
+            assign(all_anchors, image_boxes, image_labels, self.positive_iou, self.negative_iou)
+            for image_boxes, image_labels in zip(boxes, labels, strict=True)
+        ]
+        return AnchorTargets(*(torch.stack(field) for field in zip(*images, strict=True)))
+
+    @torch.no_grad()
+    def predict(self, outputs: DenseOutputs, sizes: Tensor) -> list[Detections]:
+        """See `Detector.predict`: best pairs per level, decode, clip, suppress per class over all levels."""
+        boxes, scores, labels = [], [], []
+        counts = [len(level) for level in outputs.anchors]
+        for logits, deltas, anchors in zip(
+            outputs.logits.float().split(counts, dim=1),
+            outputs.deltas.float().split(counts, dim=1),
+            outputs.anchors,
+            strict=True,
+        ):
+            best = best_candidates(logits, self.selection.candidates_per_level)
+            chosen = deltas.gather(1, best.anchors[..., None].expand(-1, -1, 4))
+            decoded = self.box_coder.decode_single(chosen.flatten(0, 1), anchors[best.anchors].flatten(0, 1))
+            boxes.append(decoded.view_as(chosen))
+            scores.append(best.scores.sigmoid())
+            labels.append(best.labels)
+        return suppress_batch(boxes, scores, labels, sizes, self.selection)
+
+
+def build_head(channels: int, num_anchors: int, num_classes: int, depth: int = 4) -> RetinaNetHead:
+    """Make torchvision's RetinaNet head with towers of any depth.
+
+    Weights are drawn from N(0, .01), biases are 0, except that every class starts with a probability of .01:
+    bias -ln(99).
+    """
+    head = RetinaNetHead(channels, num_anchors, num_classes)
+    for branch in (head.classification_head, head.regression_head):
+        if depth != len(branch.conv):
+            branch.conv = nn.Sequential(
+                *(Conv2dNormActivation(channels, channels, norm_layer=None) for _ in range(depth))
+            )
+            for module in branch.conv.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.normal_(module.weight, std=0.01)
+                    if module.bias is not None:
+                        nn.init.zeros_(module.bias)
+    return head

@@ -1,0 +1,217 @@
+"""Detections of a whole validation run, gathered over ranks and scored once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from fna_lightning.data.batches import DetectionBatch
+from fna_lightning.detectors.base import Detections
+from fna_lightning.errors import ConfigError, DataError
+from fna_lightning.tasks.base import Metric
+from fna_lightning.tasks.coco_scores import Backend, read_annotations, score
+
+
+@dataclass
+class _Records:
+    """Detections of some images, as flat arrays: 28 bytes for each."""
+
+    image_ids: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(I,) the images looked at, also those in which nothing was found."""
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(I,) detections of each image."""
+    boxes: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    """(D, 4) x, y, width, height in pixels of the original picture, image after image."""
+    scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    """(D,)."""
+    categories: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(D,) the data set's category ids."""
+
+    @classmethod
+    def merge(cls, parts: Sequence[_Records]) -> _Records:
+        """One after the other."""
+        if not parts:
+            return cls()
+        return cls(
+            np.concatenate([part.image_ids for part in parts]),
+            np.concatenate([part.counts for part in parts]),
+            np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.categories for part in parts]),
+        )
+
+    def unique(self) -> _Records:
+        """Sorted by image id, the first of every image: samplers repeat images to fill the last batch."""
+        ids, first = np.unique(self.image_ids, return_index=True)
+        # One piece per image and an empty last one, which also serves where there is no image.
+        rows = np.split(np.arange(len(self.scores)), np.cumsum(self.counts))
+        chosen = np.concatenate([rows[-1], *(rows[image] for image in first)])
+        return _Records(ids, self.counts[first], self.boxes[chosen], self.scores[chosen], self.categories[chosen])
+
+    def entries(self) -> list[dict[str, Any]]:
+        """As the entries of a COCO results file."""
+        columns = zip(
+            np.repeat(self.image_ids, self.counts).tolist(),
+            self.categories.tolist(),
+            self.boxes.tolist(),
+            self.scores.tolist(),
+            strict=True,
+        )
+        return [
+            {"image_id": image, "category_id": category, "bbox": box, "score": value}
+            for image, category, box, value in columns
+        ]
+
+
+class CocoMetric(Metric[DetectionBatch]):
+    """COCO's twelve figures over the images that were evaluated.
+
+    After a full run these are all images of the annotation file, as COCO wants it; where only a part was
+    evaluated (a sanity check, a limit on validation batches), the others do not count as missed. If
+    nothing was evaluated at all, every annotation counts as missed.
+
+    In a distributed run `compute` is a collective call: detections are gathered, rank 0 scores them once and
+    every rank returns its figures. An image evaluated twice counts once.
+
+    Args:
+        annotation_file: COCO annotations of the validation images.
+        category_ids: COCO category id of every label; other categories do not count.
+        backend: "faster_coco_eval", or "pycocotools" for the same figures about eleven times slower.
+
+    Raises:
+        ConfigError: the backend is unknown.
+        DataError: the annotation file does not exist.
+    """
+
+    def __init__(
+        self,
+        annotation_file: str | os.PathLike[str],
+        category_ids: Sequence[int],
+        backend: Backend = "faster_coco_eval",
+    ) -> None:
+        if backend not in get_args(Backend):
+            raise ConfigError(f"backend={backend}: choose one of {', '.join(get_args(Backend))}")
+        self.annotation_file = Path(annotation_file)
+        if not self.annotation_file.is_file():
+            raise DataError(f"{self.annotation_file}: no such annotation file")
+        self.category_ids = np.asarray(list(category_ids), dtype=np.int64)
+        self.backend: Backend = backend
+        self._truth: dict[str, Any] | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all detections and figures."""
+        self._parts: list[_Records] = []
+        self._gathered: _Records | None = None
+        self._per_class: dict[str, float] = {}
+
+    def update(self, predictions: list[Detections], batch: DetectionBatch) -> None:
+        """Take in the detections of one batch, scaled back to the original pictures.
+
+        Args:
+            predictions: one per image, in pixels of the batch's images.
+            batch: for `image_ids`, `sizes` and `original_sizes`.
+
+        Raises:
+            ConfigError: a label has no category, that is, the network has more classes than the data set.
+        """
+        scales = (batch.original_sizes / batch.sizes).flip(1).repeat(1, 2)
+        boxes = torch.cat(
+            [found.boxes * scale.to(found.boxes) for found, scale in zip(predictions, scales, strict=True)]
+        )
+        boxes = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
+        labels = torch.cat([found.labels for found in predictions]).cpu().numpy()
+        if labels.size and labels.max() >= len(self.category_ids):
+            raise ConfigError(
+                f"num_classes: the network found label {labels.max()}, but the data set has only "
+                f"{len(self.category_ids)} categories"
+            )
+        self._parts.append(
+            _Records(
+                batch.image_ids.cpu().numpy(),
+                np.asarray([len(found) for found in predictions], dtype=np.int64),
+                boxes.float().cpu().numpy(),
+                torch.cat([found.scores for found in predictions]).float().cpu().numpy(),
+                self.category_ids[labels],
+            )
+        )
+        self._gathered = None
+
+    def compute(self) -> dict[str, float]:
+        """Score everything since `reset`.
+
+        Returns:
+            mAP, mAP_50, mAP_75, mAP_small, mAP_medium, mAP_large, mAR_1, mAR_10, mAR_100, mAR_small,
+            mAR_medium, mAR_large, in [0, 1]; -1 where there is nothing to find, for example no small object.
+
+        Raises:
+            DataError: the annotation file is broken, or an evaluated image is not in it.
+        """
+        local = _Records.merge(self._parts)
+        if not _is_distributed():
+            self._gathered = local.unique()
+            figures, self._per_class = self._score(self._gathered)
+            return figures
+
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, local)
+        self._gathered = _Records.merge(parts).unique()
+        # The others wait for rank 0's answer, so its failure is an answer too.
+        answer: list[Any] = [None]
+        if dist.get_rank() == 0:
+            try:
+                answer = [self._score(self._gathered)]
+            except Exception as error:
+                answer = [error]
+        dist.broadcast_object_list(answer, src=0)
+        if isinstance(answer[0], Exception):
+            raise answer[0]
+        figures, self._per_class = answer[0]
+        return figures
+
+    def per_class(self) -> dict[str, float]:
+        """MAP by category name, as of the last `compute`; -1 where a category has no annotation."""
+        return self._per_class
+
+    def results(self) -> list[dict[str, Any]]:
+        """The entries of a COCO results file, by image: of all ranks after `compute`, else of this rank."""
+        records = self._gathered if self._gathered is not None else _Records.merge(self._parts).unique()
+        return records.entries()
+
+    def write_results(self, path: str | os.PathLike[str]) -> None:
+        """Write `results` as a COCO results file, whole or not at all; call it on one rank."""
+        path = Path(path)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(self.results()))
+        temporary.replace(path)
+
+    def _score(self, records: _Records) -> tuple[dict[str, float], dict[str, float]]:
+        if self._truth is None:
+            self._truth = read_annotations(self.annotation_file)
+        known = {image["id"] for image in self._truth["images"]}
+        seen = records.image_ids.tolist()
+        unknown = sorted(set(seen) - known)
+        if unknown:
+            raise DataError(f"{self.annotation_file}: evaluated image {unknown[0]} is not in this file")
+        figures, per_category = score(
+            self._truth,
+            records.entries(),
+            seen or sorted(known),
+            self.category_ids.tolist(),
+            self.backend,
+        )
+        names = {entry["id"]: entry["name"] for entry in self._truth["categories"]}
+        return figures, {str(names.get(key) or key): value for key, value in per_category.items()}
+
+
+def _is_distributed() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

@@ -1,0 +1,57 @@
+"""Object detection: any `Detector`, scored as COCO does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from fna_lightning.data.batches import DetectionBatch
+from fna_lightning.detectors.base import Detections, Detector
+from fna_lightning.tasks.base import Task
+from fna_lightning.tasks.coco_metric import Backend, CocoMetric
+
+
+class DetectionData(Protocol):
+    """What the metric needs of a data module."""
+
+    @property
+    def val_annotation_file(self) -> Path:
+        """COCO annotations of the validation images."""
+        ...
+
+    @property
+    def category_ids(self) -> Sequence[int]:
+        """COCO category id of every label."""
+        ...
+
+
+class DetectionTask(Task[DetectionBatch]):
+    """Losses of the detector, boxes in the batch's pixels, COCO's twelve figures.
+
+    Args:
+        backend: which library scores, see `CocoMetric`.
+    """
+
+    monitor = "mAP"
+
+    def __init__(self, backend: Backend = "faster_coco_eval") -> None:
+        self.backend: Backend = backend
+
+    def losses(self, network: nn.Module, batch: DetectionBatch) -> dict[str, Tensor]:
+        """The detector's own loss terms."""
+        detector = cast("Detector", network)
+        return detector.loss(network(batch.images), batch.boxes, batch.labels)
+
+    @torch.no_grad()
+    def predict(self, network: nn.Module, batch: DetectionBatch) -> list[Detections]:
+        """Detections of every image, clipped to the picture inside the padding."""
+        detector = cast("Detector", network)
+        return detector.predict(network(batch.images), batch.sizes)
+
+    def metric(self, data: DetectionData) -> CocoMetric:
+        """A fresh metric for the validation images of `data`."""
+        return CocoMetric(data.val_annotation_file, data.category_ids, self.backend)
