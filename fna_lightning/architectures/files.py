@@ -27,6 +27,9 @@ class Architecture(Protocol):
         ...
 
 
+# What PyYAML lets through, besides its own errors, from values that do not fit their tags and from deep nesting.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
 _KINDS: dict[str, type[MobileArchitecture]] = {MobileArchitecture.kind: MobileArchitecture}
 
 
@@ -37,7 +40,7 @@ def architecture_from_dict(data: Mapping[str, Any]) -> MobileArchitecture:
         ArchitectureError: naming the key at fault.
     """
     kind = data.get("kind")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ArchitectureError(f"kind {kind!r} is unknown: give one of {', '.join(sorted(_KINDS))}")
     return _KINDS[kind].from_dict(dict(data))
 
@@ -56,7 +59,7 @@ def parse_architecture(text: str) -> MobileArchitecture:
         return MobileArchitecture.from_text(text)
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except _YAML_ERRORS as error:
         place = getattr(error, "problem_mark", None)
         line = f"line {place.line + 1} " if place else ""
         raise ArchitectureError(
@@ -101,9 +104,12 @@ def _find(source: str | Path) -> Path:
     if str(source) in published_names():
         return named
     path = Path(source)
-    if path.is_dir():
-        path = path / FILE_NAME
-    if not path.is_file():
+    try:
+        path = path / FILE_NAME if path.is_dir() else path
+        found = path.is_file()
+    except OSError:  # Such as a text too long for a file name.
+        found = False
+    if not found:
         names = ", ".join(published_names())
-        raise ArchitectureError(f"architecture {str(source)!r} is no file, no run directory and none of {names}")
+        raise ArchitectureError(f"architecture {str(source)[:200]!r} is no file, no run directory and none of {names}")
     return path

@@ -18,7 +18,7 @@ SKIP = "skip"
 HEAD_OPERATION = "conv_2d_1x1"
 DEFAULT_HEAD_WIDTH = 1280
 
-_OPERATION = re.compile(r"k(\d+)_e(\d+)")
+_OPERATION = re.compile(r"k([0-9]{1,4})_e([0-9]{1,4})")
 
 
 @dataclass(frozen=True, order=True)
@@ -49,7 +49,7 @@ class Operation:
         """
         match = _OPERATION.fullmatch(text)
         if match is None:
-            raise ArchitectureError(f"unknown operation {text!r}: write k<kernel>_e<expansion> such as k3_e6")
+            raise ArchitectureError(f"unknown operation {text[:40]!r}: write k<kernel>_e<expansion> such as k3_e6")
         return cls(int(match[1]), int(match[2]))
 
 

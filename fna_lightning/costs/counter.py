@@ -75,11 +75,12 @@ def on_meta(module: ModuleT) -> ModuleT:
 
 
 def count_madds(module: nn.Module, shape: Sequence[int]) -> int:
-    """Multiply-adds of `module` on an input of `shape` (1, C, H, W); `module` lies on the meta device."""
+    """Multiply-adds of `module` on one input of `shape` (C, H, W); `module` lies on the meta device."""
     counter = FlopCounterMode(display=False, custom_mapping=_MADDS)
     with torch.no_grad(), counter:
-        module(torch.empty(tuple(shape), device="meta"))
-    return counter.get_total_flops()
+        # Two, because norms without running statistics refuse a map of a single pixel.
+        module(torch.empty((2, *shape), device="meta"))
+    return counter.get_total_flops() // 2
 
 
 def count(module: nn.Module, input_size: tuple[int, int], channels: int = 3) -> Cost:
@@ -91,5 +92,5 @@ def count(module: nn.Module, input_size: tuple[int, int], channels: int = 3) -> 
         channels: C.
     """
     shell = on_meta(module).eval()
-    madds = count_madds(shell, (1, channels, *input_size))
+    madds = count_madds(shell, (channels, *input_size))
     return Cost(madds, sum(parameter.numel() for parameter in module.parameters()))

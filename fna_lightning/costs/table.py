@@ -21,11 +21,11 @@ def tabulate(supernet: Supernet, input_size: tuple[int, int], channels: int = 3)
     shapes: dict[nn.Module, tuple[int, ...]] = {}
 
     def remember(choice: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        shapes[choice] = tuple(inputs[0].shape)
+        shapes[choice] = tuple(inputs[0].shape[1:])
 
     for choice in shell.choices():
         choice.register_forward_pre_hook(remember)
-    total = count_madds(shell, (1, channels, *input_size))
+    total = count_madds(shell, (channels, *input_size))
     on_path = 0
     for real, choice in zip(supernet.choices(), shell.choices(), strict=True):
         candidates = cast("LayerChoice", choice).candidates.values()

@@ -1,0 +1,31 @@
+"""Data modules: what is trained on, checked before training and the same in every run of one seed."""
+
+from fna_lightning.data.annotations import CocoAnnotations, read_annotations
+from fna_lightning.data.base import DataModule, EpochDataset, EpochSubset
+from fna_lightning.data.batches import Batch, ClassificationBatch, DetectionBatch
+from fna_lightning.data.coco import CocoDataModule, CocoDetection, DetectionSample
+from fna_lightning.data.folder import ClassificationSample, FolderClassification, FolderDataModule
+from fna_lightning.data.sampling import EpochSampler, sample_seed, split_indices
+from fna_lightning.data.shapes import ShapesClassificationDataModule, ShapesDetectionDataModule
+
+__all__ = [
+    "Batch",
+    "ClassificationBatch",
+    "ClassificationSample",
+    "CocoAnnotations",
+    "CocoDataModule",
+    "CocoDetection",
+    "DataModule",
+    "DetectionBatch",
+    "DetectionSample",
+    "EpochDataset",
+    "EpochSampler",
+    "EpochSubset",
+    "FolderClassification",
+    "FolderDataModule",
+    "ShapesClassificationDataModule",
+    "ShapesDetectionDataModule",
+    "read_annotations",
+    "sample_seed",
+    "split_indices",
+]

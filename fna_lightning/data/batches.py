@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class Batch:
         def pin(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
             return value.pin_memory() if isinstance(value, Tensor) else [item.pin_memory() for item in value]
 
-        pinned = {field.name: pin(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        pinned: dict[str, Any] = {field.name: pin(getattr(self, field.name)) for field in dataclasses.fields(self)}
         return type(self)(**pinned)
 
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from fna_lightning.errors import ConfigError
 
 _STEPS = 20_000
+_IMPROBABLE = -1e6
+"""Stands for the logarithm of zero, so that a vanished probability stays above what the limit forbids."""
 
 
 def best_path_within(
@@ -42,7 +44,7 @@ def best_path_within(
     for value, cost in zip(values, costs, strict=True):
         excess = np.ceil((cost - cost.min()) / step - 1e-9).clip(max=_STEPS + 1).astype(np.int64)
         table = np.full((len(value), _STEPS + 1), -np.inf)
-        for row, gain, needed in zip(table, value, excess, strict=True):
+        for row, gain, needed in zip(table, np.maximum(value, _IMPROBABLE), excess, strict=True):
             row[needed:] = best[: max(_STEPS + 1 - needed, 0)] + gain
         taken.append(table.argmax(axis=0))
         best = table.max(axis=0)

@@ -107,12 +107,12 @@ class MobileSupernet(StagedNetwork, Supernet):
                     layers.append(nn.Identity() if layer is None else block(str(layer), norm))
             return nn.Sequential(*layers)
 
+        searched_norm = replace(norm, affine=SEARCHED_NORM.affine, track=SEARCHED_NORM.track)
+        super().__init__(*build_mobile_stages(space.base, out_stages, output_stride, norm, build_stage))
         if max(space.depths) > max(out_stages):
             raise ConfigError(
                 f"stage {max(space.depths)} is searched, but the detector reads only up to stage {max(out_stages)}"
             )
-        searched_norm = replace(norm, affine=SEARCHED_NORM.affine, track=SEARCHED_NORM.track)
-        super().__init__(*build_mobile_stages(space.base, out_stages, output_stride, norm, build_stage))
         self.space = space
         initialise(self)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -31,6 +31,8 @@ class Metric(ABC, Generic[BatchT]):
 class Task(ABC, Generic[BatchT]):
     """Losses and predictions of one task, over a network that the task knows how to call."""
 
+    kind: ClassVar[str]
+    """What a data module must be for: `detection`, `classification` or `segmentation`."""
     monitor: str
     """The key of `Metric.compute` by which checkpoints are compared; larger is better."""
 

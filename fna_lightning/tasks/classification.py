@@ -61,6 +61,7 @@ class ClassificationTask(Task[ClassificationBatch]):
         label_smoothing: share of the target that is spread over all classes.
     """
 
+    kind = "classification"
     monitor = "accuracy"
 
     def __init__(self, label_smoothing: float = 0.0) -> None:

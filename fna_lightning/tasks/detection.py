@@ -36,6 +36,7 @@ class DetectionTask(Task[DetectionBatch]):
         backend: which library scores, see `CocoMetric`.
     """
 
+    kind = "detection"
     monitor = "mAP"
 
     def __init__(self, backend: Backend = "faster_coco_eval") -> None:

@@ -1,0 +1,50 @@
+"""Carries parameters over before training starts; used by both LightningModules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from fna_lightning.checkpoints import Seed
+from fna_lightning.errors import ConfigError
+from fna_lightning.modules.base import AdaptationModule
+from fna_lightning.remapping import RemapReport, remap
+
+
+class RemappingCallback(Callback):
+    """Calls `fna_lightning.remapping.remap` once, before optimisers and replicas are made; never on resume.
+
+    Args:
+        seed: the trained network, or None.
+        strategy: a name of `fna_lightning.remapping.STRATEGIES`.
+        supernet: a trained supernet's state, or None.
+        report_path: where to write what went where, as CSV; None writes nothing.
+    """
+
+    def __init__(
+        self,
+        seed: Seed | None,
+        strategy: str = "fna",
+        supernet: dict[str, Tensor] | None = None,
+        report_path: Path | None = None,
+    ) -> None:
+        self.report: RemapReport | None = None
+        self._seed = seed
+        self._strategy = strategy
+        self._supernet = supernet
+        self._report_path = report_path
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Remap, unless the run continues from a checkpoint."""
+        if stage != "fit" or trainer.ckpt_path is not None or self.report is not None:
+            return
+        if not isinstance(pl_module, AdaptationModule):
+            raise ConfigError(f"{type(pl_module).__name__} has no backbone to remap")
+        self.report = remap(self._seed, pl_module.backbone, self._strategy, self._supernet)
+        rank_zero_info(str(self.report))
+        if self._report_path is not None and trainer.is_global_zero:
+            self.report.save(self._report_path)

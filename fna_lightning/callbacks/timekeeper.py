@@ -1,0 +1,43 @@
+"""How long training took, and over how many images."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from fna_lightning.search import SearchBatch
+
+
+class Timekeeper(Callback):
+    """Adds up the time between an epoch's first and last training batch; validation does not count.
+
+    Attributes:
+        seconds: of training in this process, loading included.
+        images: that training steps of this process were given.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.images = 0
+        self._since = 0.0
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """Start the clock."""
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, _trainer: L.Trainer, _module: L.LightningModule, _outputs: Any, batch: Any, _index: int
+    ) -> None:
+        """Count the images and read the clock."""
+        now = time.perf_counter()
+        self.seconds += now - self._since
+        self._since = now
+        batches = (batch.weight, batch.architecture) if isinstance(batch, SearchBatch) else (batch,)
+        self.images += sum(len(part) for part in batches if part is not None)
+
+    def on_validation_end(self, *_: Any) -> None:
+        """Leave the time of a validation out."""
+        self._since = time.perf_counter()

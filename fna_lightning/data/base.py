@@ -1,0 +1,246 @@
+"""What all data modules share: data sets addressed by (epoch, index), and their loaders."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+import cv2
+import lightning
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from fna_lightning.data.batches import Batch
+from fna_lightning.data.sampling import EpochSampler, sample_seed, split_indices
+from fna_lightning.data.transforms import Pipeline
+from fna_lightning.errors import ConfigError, DataError
+
+SampleT = TypeVar("SampleT")
+PipelineT = TypeVar("PipelineT", bound=Pipeline)
+DatasetT = TypeVar("DatasetT", bound="EpochDataset[Any, Any]")
+Self = TypeVar("Self", bound="EpochDataset[Any, Any]")
+
+
+class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
+    """Samples addressed by (epoch, index), so that augmentation is a function of the two.
+
+    Args:
+        transform: Applied to every sample.
+        random_seed: The run's seed, from which each sample's is derived.
+    """
+
+    class_names: tuple[str, ...]
+    """What the labels 0, 1, 2... stand for."""
+
+    def __init__(self, transform: PipelineT, random_seed: int) -> None:
+        self.transform = transform
+        self.random_seed = random_seed
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def load(self, index: int, seed: int) -> SampleT:
+        """Read sample `index` and transform it under `seed`."""
+
+    @abstractmethod
+    def collate(self, samples: Sequence[SampleT]) -> Batch:
+        """Put samples into one batch."""
+
+    def __getitem__(self, key: tuple[int, int]) -> SampleT:
+        epoch, index = key
+        return self.load(index, sample_seed(self.random_seed, epoch, index))
+
+    def with_transform(self: Self, transform: Pipeline) -> Self:
+        """The same samples under another transform; nothing is read again."""
+        other = copy.copy(self)
+        other.transform = transform
+        return other
+
+
+class EpochSubset(Dataset[SampleT]):
+    """A part of a data set; a sample keeps its random seed.
+
+    Args:
+        dataset: The whole.
+        indices: The part.
+    """
+
+    def __init__(self, dataset: EpochDataset[SampleT, Any], indices: Sequence[int]) -> None:
+        self.dataset = dataset
+        self.indices = torch.tensor(indices, dtype=torch.int64)
+        self.collate = dataset.collate
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, key: tuple[int, int]) -> SampleT:
+        epoch, position = key
+        return self.dataset[epoch, int(self.indices[position])]
+
+
+class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
+    """Builds the training and the validation set once, and loaders over them.
+
+    Every process reads its own share of the samples: rank and world size come from the trainer, if
+    one is attached. Call `prepare_data` and `setup` before anything else; the trainer does.
+
+    Args:
+        batch_size: Samples per batch and process.
+        num_workers: Loader processes; 0 loads in the main one. The batches are the same for any number.
+        random_seed: Decides order and augmentation.
+        prefetch: Batches that every loader process keeps ready.
+    """
+
+    kind: ClassVar[str]
+    """What can be learnt from it: `detection`, `classification` or `segmentation`."""
+
+    def __init__(self, batch_size: int = 4, num_workers: int = 2, random_seed: int = 0, prefetch: int = 2) -> None:
+        super().__init__()
+        if batch_size < 1 or num_workers < 0:
+            raise ConfigError(
+                f"data.batch_size={batch_size} must be at least 1 and data.num_workers={num_workers} at least 0"
+            )
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.random_seed = random_seed
+        self.prefetch = prefetch
+        self.train_dataset: DatasetT | None = None
+        self.val_dataset: DatasetT | None = None
+
+    @abstractmethod
+    def build_train(self) -> DatasetT:
+        """Read and check the training set; it is augmented."""
+
+    @abstractmethod
+    def build_val(self) -> DatasetT:
+        """Read and check the validation set; nothing in it is random."""
+
+    @abstractmethod
+    def eval_transform(self) -> Pipeline:
+        """The validation set's transform."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read what `stage` needs: both sets for `fit` or None, else the validation set; once.
+
+        Raises:
+            DataError: A set is missing or broken, or the two differ in their classes.
+        """
+        if stage in (None, "fit") and self.train_dataset is None:
+            self.train_dataset = self.build_train()
+        if self.val_dataset is None:
+            self.val_dataset = self.build_val()
+        if self.train_dataset is not None:
+            self.check_same_classes(self.train_dataset, self.val_dataset)
+
+    def check_same_classes(self, train: DatasetT, val: DatasetT) -> None:
+        """Require that labels mean the same in both sets.
+
+        Raises:
+            DataError: They do not.
+        """
+        if train.class_names != val.class_names:
+            odd = sorted(set(train.class_names) ^ set(val.class_names)) or ["their order"]
+            raise DataError(
+                f"training and validation set differ in their {len(train.class_names)} and {len(val.class_names)} "
+                f"classes, first in {odd[0]!r}; give both the same"
+            )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the labels stand for; known after `setup`."""
+        dataset = self.train_dataset or self.val_dataset
+        if dataset is None:
+            raise RuntimeError("the classes are known after setup()")
+        return dataset.class_names
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, background not counted; known after `setup`."""
+        return len(self.class_names)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled, augmented, whole batches only."""
+        return self._training_loader(_built(self.train_dataset), "the training set")
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Every validation sample once, in order; shares of ranks may differ by one sample."""
+        dataset = _built(self.val_dataset)
+        return self._loader(dataset, self._sampler(len(dataset), train=False), drop_last=False)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """The same as `val_dataloader`: the sets used here publish no test annotations."""
+        return self.val_dataloader()
+
+    def search_dataloaders(
+        self, share: float = 0.5, augment_weight_half: bool = True
+    ) -> tuple[DataLoader[Any], DataLoader[Any]]:
+        """Loaders over two disjoint parts of the training set: for the weights, for the architecture.
+
+        Args:
+            share: The architecture's part of the training set.
+            augment_weight_half: Augment the weights' part as in training. False is FNA's released
+                code; the architecture's part is always augmented.
+
+        Returns:
+            The loader of the weights' part and that of the architecture's part.
+
+        Raises:
+            ConfigError: `share` is not between 0 and 1.
+            DataError: A part holds less than one batch.
+        """
+        dataset = _built(self.train_dataset)
+        architecture, weights = split_indices(len(dataset), share)
+        plain = dataset if augment_weight_half else dataset.with_transform(self.eval_transform())
+        return (
+            self._training_loader(EpochSubset(plain, weights), "the weights' part of the training set"),
+            self._training_loader(
+                EpochSubset(dataset, architecture), "the architecture's part of the training set"
+            ),
+        )
+
+    def _training_loader(self, dataset: EpochDataset[Any, Any] | EpochSubset[Any], name: str) -> DataLoader[Any]:
+        sampler = self._sampler(len(dataset), train=True)
+        if len(sampler) < self.batch_size:
+            raise DataError(
+                f"{name} has {len(sampler)} images per process, less than one batch of "
+                f"data.batch_size={self.batch_size}; lower it or add images"
+            )
+        return self._loader(dataset, sampler, drop_last=True)
+
+    def _sampler(self, size: int, *, train: bool) -> EpochSampler:
+        trainer = self.trainer
+        rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        return EpochSampler(size, self.random_seed, train, rank, world_size, drop_tail=train)
+
+    def _loader(
+        self, dataset: EpochDataset[Any, Any] | EpochSubset[Any], sampler: EpochSampler, *, drop_last: bool
+    ) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            collate_fn=dataset.collate,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            prefetch_factor=self.prefetch if self.num_workers else None,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=start_worker,
+            # Its own generator: starting a loader draws a number, and the run's generator must not notice.
+            generator=torch.Generator().manual_seed(self.random_seed),
+        )
+
+
+def start_worker(worker: int) -> None:  # noqa: ARG001 - the loader's interface
+    """Keep a loader process to one thread: there is one process per core already."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def _built(dataset: DatasetT | None) -> DatasetT:
+    if dataset is None:
+        raise RuntimeError("call setup() before asking for a loader")
+    return dataset

@@ -1,0 +1,228 @@
+"""Detection sets in the COCO layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fna_lightning.data.annotations import CocoAnnotations, read_annotations
+from fna_lightning.data.base import DataModule, EpochDataset
+from fna_lightning.data.batches import DetectionBatch
+from fna_lightning.data.checks import (
+    CHECK_IMAGES,
+    ON_ERROR,
+    Problems,
+    check_choice,
+    check_folder,
+    check_images,
+)
+from fna_lightning.data.images import read_image
+from fna_lightning.data.transforms import (
+    DetectionPipeline,
+    detection_evaluation,
+    detection_resize,
+    detection_training,
+)
+from fna_lightning.errors import DataError
+
+PAD_COLOUR = (124, 116, 104)
+"""ImageNet's mean colour, rounded: padding is about zero after normalisation."""
+
+
+@dataclass
+class DetectionSample:
+    """One image with its boxes, after the transform."""
+
+    image: Tensor
+    """(3, H, W) uint8, RGB."""
+    boxes: Tensor
+    """(M, 4) float32: x1, y1, x2, y2 in pixels of `image`."""
+    labels: Tensor
+    """(M,) int64."""
+    original_size: tuple[int, int]
+    """Height and width of the file."""
+    image_id: int
+    """The data set's own id."""
+
+
+class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
+    """Images and boxes of a COCO instances file; crowds are left out, images without boxes are not.
+
+    Args:
+        annotations: The checked content of the file.
+        images: Folder of the image files.
+        transform: Applied to every image.
+        random_seed: The run's seed.
+        pad: Batches are padded to multiples of this, in pixels.
+    """
+
+    def __init__(
+        self,
+        annotations: CocoAnnotations,
+        images: Path,
+        transform: DetectionPipeline,
+        random_seed: int = 0,
+        pad: int = 32,
+    ) -> None:
+        super().__init__(transform, random_seed)
+        self.annotations = annotations
+        self.images = images
+        self.pad = pad
+        self.class_names = annotations.category_names
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def path(self, index: int) -> Path:
+        """The file of image `index`."""
+        return self.images / self.annotations.file_names[index].decode()
+
+    def load(self, index: int, seed: int) -> DetectionSample:
+        """Read image `index` with its boxes and transform them under `seed`."""
+        image = read_image(self.path(index))
+        size = (image.shape[0], image.shape[1])
+        boxes, labels = self._boxes(index, size)
+        image, boxes, labels = self.transform(image, boxes, labels, seed)
+        return DetectionSample(
+            torch.from_numpy(image).permute(2, 0, 1),
+            torch.from_numpy(boxes),
+            torch.from_numpy(labels),
+            size,
+            int(self.annotations.image_ids[index]),
+        )
+
+    def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
+        """Pad all images at the right and bottom to one size, a multiple of `pad`."""
+        sizes = torch.tensor([sample.image.shape[1:] for sample in samples])
+        height, width = (-(-int(side) // self.pad) * self.pad for side in sizes.amax(dim=0))
+        colour = torch.tensor(PAD_COLOUR, dtype=torch.uint8).view(1, 3, 1, 1)
+        images = colour.expand(len(samples), 3, height, width).contiguous()
+        for target, sample in zip(images, samples, strict=True):
+            target[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image
+        return DetectionBatch(
+            images=images,
+            boxes=[sample.boxes for sample in samples],
+            labels=[sample.labels for sample in samples],
+            sizes=sizes,
+            original_sizes=torch.tensor([sample.original_size for sample in samples]),
+            image_ids=torch.tensor([sample.image_id for sample in samples]),
+        )
+
+    def _boxes(self, index: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (M, 4) float64 as corners, cut at the image's edge, and labels (M,) of image `index`."""
+        rows = self.annotations.boxes_of(index)
+        single = ~self.annotations.crowd[rows]
+        boxes = self.annotations.boxes[rows][single]
+        corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+        return corners.clip(0, np.tile(size[::-1], 2)), self.annotations.labels[rows][single]
+
+
+class CocoDataModule(DataModule[CocoDetection]):
+    """Any detection set in COCO's format; the defaults are the layout of COCO 2017.
+
+    Args:
+        root: Folder of the set.
+        train_annotations: Instances file of the training set, absolute or relative to `root`; so are
+            the next three.
+        val_annotations: Instances file of the validation set.
+        train_images: Folder of the training images.
+        val_images: Folder of the validation images.
+        size: Height and width to resize to, whatever the ratio; null to keep the ratio as follows.
+        short_side: The short side is resized to this, if `size` is null...
+        long_side: ...unless the long side would exceed this.
+        flip: Probability of the left-right flip in training.
+        pad: Batches are padded to multiples of this, in pixels.
+        on_error: `raise` stops at a broken image or box; `skip` leaves it out with a warning.
+        check_images: What to look at before training: `headers` finds missing, truncated and wrongly
+            sized files; `all` decodes every image; `none` is for sets known to be good.
+        **loader: `batch_size`, `num_workers`, `random_seed` and `prefetch` of `DataModule`.
+    """
+
+    kind = "detection"
+
+    def __init__(
+        self,
+        root: str | Path,
+        train_annotations: str = "annotations/instances_train2017.json",
+        val_annotations: str = "annotations/instances_val2017.json",
+        train_images: str = "train2017",
+        val_images: str = "val2017",
+        size: Sequence[int] | None = None,
+        short_side: int | None = 800,
+        long_side: int | None = 1333,
+        flip: float = 0.5,
+        pad: int = 32,
+        on_error: str = "raise",
+        check_images: str = "headers",
+        **loader: Any,
+    ) -> None:
+        super().__init__(**loader)
+        self.root = Path(root)
+        self.train_annotation_file = self.root / train_annotations
+        self.val_annotation_file = self.root / val_annotations
+        self.train_images = self.root / train_images
+        self.val_images = self.root / val_images
+        self.resize = partial(detection_resize, size, short_side, long_side)
+        self.resize()  # a wrong size is reported now
+        self.flip = flip
+        self.pad = pad
+        self.on_error = check_choice("on_error", on_error, ON_ERROR)
+        self.check_images = check_choice("check_images", check_images, CHECK_IMAGES)
+
+    @property
+    def category_ids(self) -> list[int]:
+        """The annotation file's category id of every label; known after `setup`."""
+        dataset = self.train_dataset or self.val_dataset
+        if dataset is None:
+            raise RuntimeError("the categories are known after setup()")
+        return list(dataset.annotations.category_ids)
+
+    def ground_truth(self) -> dict[str, list[dict[str, Any]]]:
+        """The validation set as the content of a COCO file, without what was left out; after `setup`."""
+        if self.val_dataset is None:
+            raise RuntimeError("the ground truth is known after setup()")
+        return self.val_dataset.annotations.as_coco()
+
+    def build_train(self) -> CocoDetection:
+        """Read and check the training set."""
+        transform = detection_training(self.resize(), self.flip)
+        return self._build(self.train_annotation_file, self.train_images, "train_images", transform)
+
+    def build_val(self) -> CocoDetection:
+        """Read and check the validation set."""
+        return self._build(self.val_annotation_file, self.val_images, "val_images", self.eval_transform())
+
+    def eval_transform(self) -> DetectionPipeline:
+        """Resize only."""
+        return detection_evaluation(self.resize())
+
+    def check_same_classes(self, train: CocoDetection, val: CocoDetection) -> None:
+        """Require the same categories, by name and by id, in both sets."""
+        super().check_same_classes(train, val)
+        ids = [list(dataset.annotations.category_ids) for dataset in (train, val)]
+        if ids[0] != ids[1]:
+            raise DataError(
+                f"{self.val_annotation_file}: category ids {ids[1][:8]} differ from the training set's "
+                f"{ids[0][:8]} for the same names; give both the same"
+            )
+
+    def _build(self, file: Path, folder: Path, key: str, transform: DetectionPipeline) -> CocoDetection:
+        check_folder(self.root, "root")
+        annotations = read_annotations(file, self.on_error)
+        check_folder(folder, key)
+        dataset = CocoDetection(annotations, folder, transform, self.random_seed, self.pad)
+        problems = Problems(folder, self.on_error)
+        good = check_images(dataset, annotations.sizes, self.check_images, problems, folder)
+        problems.settle()
+        if not good.any():
+            raise DataError(f"{folder}: none of the {len(good)} images of {file.name} is usable; set data.{key}")
+        if not good.all():
+            dataset.annotations = annotations.keep(good)
+        return dataset

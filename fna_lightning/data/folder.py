@@ -1,0 +1,170 @@
+"""Classification sets in the ImageFolder layout: one folder of images per class."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fna_lightning.data.base import DataModule, EpochDataset
+from fna_lightning.data.batches import ClassificationBatch
+from fna_lightning.data.checks import (
+    CHECK_IMAGES,
+    ON_ERROR,
+    Problems,
+    check_choice,
+    check_folder,
+    check_images,
+)
+from fna_lightning.data.images import EXTENSIONS, read_image
+from fna_lightning.data.transforms import ImagePipeline, classification_evaluation, classification_training
+from fna_lightning.errors import ConfigError, DataError
+
+
+@dataclass
+class ClassificationSample:
+    """One image with its label, after the transform."""
+
+    image: Tensor
+    """(3, H, W) uint8, RGB."""
+    label: int
+
+
+class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
+    """The images below `folder/<class>/`, classes and files in alphabetical order.
+
+    Args:
+        folder: Where the class folders lie.
+        class_names: The classes; label k stands for class_names[k].
+        transform: Applied to every image; all results have one size.
+        random_seed: The run's seed.
+
+    Raises:
+        DataError: A class has no folder or no image.
+    """
+
+    def __init__(
+        self, folder: Path, class_names: Sequence[str], transform: ImagePipeline, random_seed: int = 0
+    ) -> None:
+        super().__init__(transform, random_seed)
+        self.folder = folder
+        self.class_names = tuple(class_names)
+        files = [sorted(_image_files(folder / name)) for name in class_names]
+        for name, found in zip(class_names, files, strict=True):
+            if not found:
+                raise DataError(
+                    f"{folder / name}: the class has no image; add some or remove the class from both sets"
+                )
+        # Arrays, for the reason given in `annotations`.
+        self.files = np.array([file.encode() for found in files for file in found])
+        self.labels = np.repeat(np.arange(len(files)), [len(found) for found in files])
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def path(self, index: int) -> Path:
+        """The file of image `index`."""
+        return self.folder / self.files[index].decode()
+
+    def load(self, index: int, seed: int) -> ClassificationSample:
+        """Read image `index` and transform it under `seed`."""
+        image = self.transform(read_image(self.path(index)), seed)
+        return ClassificationSample(torch.from_numpy(image).permute(2, 0, 1), int(self.labels[index]))
+
+    def collate(self, samples: Sequence[ClassificationSample]) -> ClassificationBatch:
+        """Stack images and labels."""
+        images = torch.stack([sample.image for sample in samples]).contiguous()
+        return ClassificationBatch(images, torch.tensor([sample.label for sample in samples]))
+
+
+class FolderDataModule(DataModule[FolderClassification]):
+    """Any classification set in the ImageFolder layout; the defaults fit ImageNet.
+
+    Args:
+        root: Folder of the set.
+        train_folder: Folder of the training classes, absolute or relative to `root`.
+        val_folder: Folder of the validation classes, likewise.
+        size: Side of the square images, in pixels.
+        resize: In validation the short side is resized to this before the centre is cut out; null for
+            size * 256 / 224.
+        min_scale: Smallest share of an image that training cuts out.
+        flip: Probability of the left-right flip in training.
+        colour_jitter: Largest relative change of brightness, contrast and saturation in training.
+        on_error: `raise` stops at a broken image; `skip` leaves it out with a warning.
+        check_images: What to look at before training: `headers`, `all` or `none`; see `CocoDataModule`.
+        **loader: `batch_size`, `num_workers`, `random_seed` and `prefetch` of `DataModule`.
+    """
+
+    kind = "classification"
+
+    def __init__(
+        self,
+        root: str | Path,
+        train_folder: str = "train",
+        val_folder: str = "val",
+        size: int = 224,
+        resize: int | None = None,
+        min_scale: float = 0.08,
+        flip: float = 0.5,
+        colour_jitter: float = 0.0,
+        on_error: str = "raise",
+        check_images: str = "headers",
+        **loader: Any,
+    ) -> None:
+        super().__init__(**loader)
+        self.root = Path(root)
+        self.train_folder = self.root / train_folder
+        self.val_folder = self.root / val_folder
+        self.size = size
+        self.resize = round(size * 256 / 224) if resize is None else resize
+        if not 1 <= size <= self.resize:
+            raise ConfigError(f"data.size={size} must be positive and at most data.resize={self.resize}")
+        self.min_scale = min_scale
+        self.flip = flip
+        self.colour_jitter = colour_jitter
+        self.on_error = check_choice("on_error", on_error, ON_ERROR)
+        self.check_images = check_choice("check_images", check_images, CHECK_IMAGES)
+
+    def build_train(self) -> FolderClassification:
+        """List and check the training set."""
+        transform = classification_training(self.size, self.min_scale, self.flip, self.colour_jitter)
+        return self._build(self.train_folder, "train_folder", transform)
+
+    def build_val(self) -> FolderClassification:
+        """List and check the validation set."""
+        return self._build(self.val_folder, "val_folder", self.eval_transform())
+
+    def eval_transform(self) -> ImagePipeline:
+        """Resize and cut out the centre."""
+        return classification_evaluation(self.size, self.resize)
+
+    def _build(self, folder: Path, key: str, transform: ImagePipeline) -> FolderClassification:
+        check_folder(self.root, "root")
+        check_folder(folder, key)
+        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
+        if not classes:
+            raise DataError(
+                f"{folder}: has no class folders; put the images of each class into a folder of its own"
+            )
+        dataset = FolderClassification(folder, classes, transform, self.random_seed)
+        problems = Problems(folder, self.on_error)
+        good = check_images(dataset, None, self.check_images, problems, folder)
+        problems.settle()
+        if not good.any():
+            raise DataError(f"{folder}: none of the {len(good)} images is usable; set data.{key}")
+        dataset.files, dataset.labels = dataset.files[good], dataset.labels[good]
+        return dataset
+
+
+def _image_files(folder: Path) -> Iterator[str]:
+    """Image files anywhere below `folder`, relative to its parent."""
+    for place, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            if os.path.splitext(name)[1].lower() in EXTENSIONS:  # noqa: PTH122 - a million of them
+                yield os.path.relpath(os.path.join(place, name), folder.parent)  # noqa: PTH118

@@ -1,0 +1,112 @@
+"""Which samples come when: order, shards, halves and random seeds as functions of (seed, epoch, index).
+
+Nothing here depends on how many numbers were drawn before. A resumed run therefore sees what the
+uninterrupted run would have seen, and the number of workers changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data.distributed import DistributedSampler
+
+from fna_lightning.errors import ConfigError
+
+_MASK = 2**64 - 1
+
+
+class EpochSampler(DistributedSampler[tuple[int, int]]):
+    """Yields (epoch, index): one epoch's order of a data set, or this rank's share of it.
+
+    It is a `DistributedSampler` in name because Lightning leaves these in place and tells them the epoch.
+
+    Args:
+        size: Number of samples.
+        seed: Decides the order, together with the epoch.
+        shuffle: A new order in every epoch, instead of 0, 1, 2...
+        rank: This process, in [0, world_size).
+        world_size: Number of processes.
+        drop_tail: All ranks get equally many samples and the few at the end of the order are left
+            out, as training needs it. Otherwise every sample comes exactly once over all ranks.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        seed: int,
+        shuffle: bool,
+        rank: int = 0,
+        world_size: int = 1,
+        *,
+        drop_tail: bool = True,
+    ) -> None:
+        super().__init__(range(size), world_size, rank, shuffle, seed, drop_tail)  # pyright: ignore[reportArgumentType]
+        self.size = size
+        self.drop_tail = drop_tail
+        self._skipped = 0
+
+    def __len__(self) -> int:
+        """Samples of this rank in a whole epoch, whether or not some of this one are skipped."""
+        return len(range(*self._share()))
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        skipped, self._skipped = self._skipped, 0
+        order = self._order()[slice(*self._share())][skipped:]
+        return iter([(self.epoch, int(index)) for index in order])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; Lightning calls this before each."""
+        self.epoch = epoch
+
+    def skip(self, num_samples: int) -> None:
+        """Leave out the first `num_samples` of this rank, in the next iteration only.
+
+        This is how a run resumes in the middle of an epoch.
+        """
+        self._skipped = num_samples
+
+    def _share(self) -> tuple[int, int, int]:
+        """Start, stop and step of this rank in the order of all samples."""
+        stop = self.size - self.size % self.num_replicas if self.drop_tail else self.size
+        return self.rank, stop, self.num_replicas
+
+    def _order(self) -> np.ndarray:
+        if not self.shuffle:
+            return np.arange(self.size)
+        return np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
+
+
+def split_indices(size: int, share: float, seed: int = 520) -> tuple[list[int], list[int]]:
+    """Split [0, size) at random into two disjoint lists, the first of floor(share * size) indices.
+
+    FNA searches on such halves: the first trains the architecture, the second the weights. Generator
+    and seed are those of the paper's code.
+
+    Raises:
+        ConfigError: `share` is not between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise ConfigError(f"the architecture's share of the training set is {share}; it must lie between 0 and 1")
+    indices = list(range(size))
+    random.Random(seed).shuffle(indices)
+    first = math.floor(share * size)
+    return indices[:first], indices[first:]
+
+
+def sample_seed(seed: int, epoch: int, index: int) -> int:
+    """The 64-bit random seed of one sample in one epoch: a hash, so that neighbours are unrelated."""
+    state = 0
+    for part in (seed, epoch, index):
+        state = _splitmix(state ^ (part & _MASK))
+    return state
+
+
+def _splitmix(value: int) -> int:
+    """The SplitMix64 generator's step from one state to its output."""
+    value = (value + 0x9E3779B97F4A7C15) & _MASK
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)

@@ -1,0 +1,175 @@
+"""Augmentation; the only module that knows albumentations, so that it can be replaced.
+
+A pipeline is a sequence of transforms whose random choices all follow from one integer given with
+each call. The functions at the end build the pipelines of the recipes; a further recipe is a
+further list of transforms.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+# albumentations asks the package index for its newest version when imported, unless told not to.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import albumentations as A
+import cv2
+import numpy as np
+
+from fna_lightning.errors import ConfigError
+
+Array: TypeAlias = np.ndarray
+Transform: TypeAlias = A.BasicTransform
+
+
+class Pipeline:
+    """Transforms of whatever belongs to one image; subclasses say which targets there are.
+
+    Args:
+        transforms: Applied in order.
+        boxes: The parameters under which boxes are carried along, if there are any.
+    """
+
+    def __init__(self, transforms: Sequence[Transform], boxes: A.BboxParams | None = None) -> None:
+        self._compose = A.Compose(list(transforms), bbox_params=boxes)
+
+    def _run(self, seed: int, **targets: Any) -> dict[str, Any]:
+        # `Compose.set_random_seed` gives every transform a generator with the same seed, and so all
+        # coins fall alike. One pair of generators is shared instead.
+        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        return self._compose(**targets)
+
+
+class ImagePipeline(Pipeline):
+    """Transforms of an image alone."""
+
+    def __call__(self, image: Array, seed: int) -> Array:
+        """Transform `image` (H, W, 3) uint8; equal seeds give equal results."""
+        return np.ascontiguousarray(self._run(seed, image=image)["image"])
+
+
+class DetectionPipeline(Pipeline):
+    """Transforms of an image together with its boxes.
+
+    Args:
+        transforms: Applied in order.
+        min_visibility: A box of which less than this share is left, after a crop, is dropped.
+    """
+
+    def __init__(self, transforms: Sequence[Transform], min_visibility: float = 0.0) -> None:
+        super().__init__(transforms, A.BboxParams("pascal_voc", min_visibility=min_visibility))
+
+    def __call__(self, image: Array, boxes: Array, labels: Array, seed: int) -> tuple[Array, Array, Array]:
+        """Transform an image and its boxes; equal seeds give equal results.
+
+        Args:
+            image: (H, W, 3) uint8.
+            boxes: (M, 4) float, x1, y1, x2, y2 inside the image; M may be 0.
+            labels: (M,) integers below 2^24.
+            seed: Decides every random choice.
+
+        Returns:
+            The image (H', W', 3) uint8, boxes (M', 4) float32 and labels (M',) int64.
+        """
+        # Labels ride along as a fifth column: the library's own label encoding costs more than the flip.
+        rows = np.column_stack([boxes, labels]).astype(np.float32)
+        result = self._run(seed, image=image, bboxes=rows)
+        rows = np.asarray(result["bboxes"], np.float32).reshape(-1, 5)
+        return np.ascontiguousarray(result["image"]), rows[:, :4].copy(), rows[:, 4].astype(np.int64)
+
+
+def keep_ratio_size(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
+    """Height and width after the resize of the detection recipes, which enlarges as well as shrinks.
+
+    The short side becomes `short_side`, unless the long one would exceed `long_side`.
+    """
+    scale = min(short_side / min(height, width), long_side / max(height, width))
+    return int(height * scale + 0.5), int(width * scale + 0.5)
+
+
+class KeepRatioResize(A.DualTransform):
+    """Resize by `keep_ratio_size`: images bilinear, masks by the nearest pixel.
+
+    Args:
+        short_side: Pixels of the short side.
+        long_side: Limit of the long side, in pixels.
+    """
+
+    def __init__(self, short_side: int, long_side: int) -> None:
+        super().__init__(p=1.0)
+        self.short_side = short_side
+        self.long_side = long_side
+
+    def apply(self, img: Array, **params: Any) -> Array:  # noqa: ARG002, D102 - the library's interface
+        return self._resize(img, cv2.INTER_LINEAR)
+
+    def apply_to_mask(self, mask: Array, **params: Any) -> Array:  # noqa: ARG002, D102
+        return self._resize(mask, cv2.INTER_NEAREST)
+
+    def apply_to_bboxes(self, bboxes: Array, **params: Any) -> Array:  # noqa: ARG002, D102
+        return bboxes  # the library holds boxes as shares of height and width: these stay
+
+    def _resize(self, image: Array, interpolation: int) -> Array:
+        height, width = keep_ratio_size(image.shape[0], image.shape[1], self.short_side, self.long_side)
+        return cv2.resize(image, (width, height), interpolation=interpolation)
+
+
+def detection_resize(
+    size: Sequence[int] | None = None, short_side: int | None = None, long_side: int | None = None
+) -> Transform:
+    """The resize of a detector: to `size` (height, width) if given, else by the two sides, keeping the ratio.
+
+    Raises:
+        ConfigError: Neither `size` nor both sides are given, or a number is not positive.
+    """
+    if size is not None:
+        if len(size) != 2 or min(size) < 1:
+            raise ConfigError(
+                f"data.size={list(size)} is not a height and a width; write e.g. data.size=[320,320]"
+            )
+        return A.Resize(int(size[0]), int(size[1]))
+    if not short_side or not long_side or min(short_side, long_side) < 1:
+        raise ConfigError(
+            f"data.short_side={short_side} and data.long_side={long_side} give no image size; "
+            "set both to positive numbers, or data.size=[height,width]"
+        )
+    return KeepRatioResize(int(short_side), int(long_side))
+
+
+def detection_training(resize: Transform, flip: float = 0.5) -> DetectionPipeline:
+    """Resize, then flip left to right with probability `flip`."""
+    return DetectionPipeline([resize, A.HorizontalFlip(p=flip)])
+
+
+def detection_evaluation(resize: Transform) -> DetectionPipeline:
+    """Resize only."""
+    return DetectionPipeline([resize])
+
+
+def classification_training(
+    size: int, min_scale: float = 0.08, flip: float = 0.5, colour_jitter: float = 0.0
+) -> ImagePipeline:
+    """A random part of the image, resized to a square, flipped, its colours changed.
+
+    Args:
+        size: Side of the square, in pixels.
+        min_scale: Smallest share of the image's area that is taken; the largest is all of it.
+        flip: Probability of the left-right flip.
+        colour_jitter: Largest relative change of brightness, contrast and saturation; 0 for none.
+    """
+    transforms: list[Transform] = [
+        A.RandomResizedCrop((size, size), scale=(min_scale, 1.0), area_for_downscale="image"),
+        A.HorizontalFlip(p=flip),
+    ]
+    if colour_jitter:
+        span = (max(0.0, 1 - colour_jitter), 1 + colour_jitter)
+        transforms.append(A.ColorJitter(brightness=span, contrast=span, saturation=span, hue=(0, 0), p=1.0))
+    return ImagePipeline(transforms)
+
+
+def classification_evaluation(size: int, resize: int) -> ImagePipeline:
+    """Resize the short side to `resize`, then cut the central square of side `size`."""
+    return ImagePipeline([A.SmallestMaxSize(resize, area_for_downscale="image"), A.CenterCrop(size, size)])

@@ -1,0 +1,117 @@
+"""Architecture adaptation: the search, as a LightningModule around `fna_lightning.search`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from fna_lightning.errors import ConfigError
+from fna_lightning.modules.base import AdaptationModule, OptimizerFactory, ScheduleFactory
+from fna_lightning.search import BilevelSearch, CostObjective, SearchBatch, Stepper, architecture_weights
+from fna_lightning.supernets import Supernet
+from fna_lightning.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class SearchOptimizers:
+    """Both optimisers, the weights' schedule (the architecture's rate is constant), and the clipping norms."""
+
+    weights: OptimizerFactory
+    architecture: OptimizerFactory
+    schedule: ScheduleFactory
+    clip_weights: float | None = None
+    clip_architecture: float | None = None
+
+
+class ArchitectureAdaptation(AdaptationModule):
+    """Searches the architecture of the supernet inside `network` (FNA, section 3.3).
+
+    Lightning's `global_step` counts the steps of both optimisers; `iteration` counts batches, and is what
+    paths are drawn by, what schedules follow and what is logged.
+
+    Args:
+        network: a detector, segmenter or classifier whose `backbone` is a supernet.
+        task: its losses.
+        architecture_text: the supernet's base architecture in YAML.
+        objective: the cost term of architecture steps.
+        optimizers: of weights and architecture parameters.
+        warmup_epochs: epochs with uniformly drawn paths and without architecture steps.
+        random_seed: fixes the paths.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task[Any],
+        architecture_text: str,
+        objective: CostObjective,
+        optimizers: SearchOptimizers,
+        warmup_epochs: int,
+        random_seed: int,
+    ) -> None:
+        super().__init__(network, task, architecture_text)
+        self.automatic_optimization = False
+        self.objective = objective
+        self.iteration = 0
+        self._optimizers = optimizers
+        self._warmup_epochs = warmup_epochs
+        self.search = BilevelSearch(
+            network,
+            self.supernet,
+            lambda batch: self.task.losses(self.network, batch),
+            objective,
+            seed=random_seed,
+            clip_weights=optimizers.clip_weights,
+            clip_architecture=optimizers.clip_architecture,
+            backward=self.manual_backward,
+        )
+
+    @property
+    def supernet(self) -> Supernet:
+        """What is searched."""
+        if not isinstance(self.backbone, Supernet):
+            raise ConfigError("the search needs a network with a supernet as its backbone")
+        return self.backbone
+
+    def on_fit_start(self) -> None:
+        """Refuse what the two hand-made steps cannot do right.
+
+        Raises:
+            ConfigError: for fp16, whose scaled gradients would be clipped by the wrong norm.
+        """
+        if str(self.trainer.precision).startswith("16"):
+            raise ConfigError(
+                f"trainer.precision={self.trainer.precision}: the search runs in 32-true or bf16-mixed"
+            )
+
+    def training_step(self, batch: SearchBatch, _index: int) -> None:
+        """An architecture step where it is due, then a weight step."""
+        weight_optimizer, architecture_optimizer = cast("list[Stepper]", self.optimizers())
+        if batch.architecture is not None:
+            losses = self.search.architecture_step(batch.architecture, architecture_optimizer)
+            self.log_losses("arch", losses, batch.architecture)
+        policy = "uniform" if self.current_epoch < self._warmup_epochs else "probability"
+        losses = self.search.weight_step(batch.weight, weight_optimizer, self.iteration, policy)
+        self.log_losses("weight", losses, batch.weight)
+        cast("LRScheduler", self.lr_schedulers()).step()
+        self.iteration += 1
+
+    def configure_optimizers(self) -> Any:
+        """The weights' optimiser with its schedule, and the architecture's at a constant rate."""
+        weights = self._optimizers.weights(architecture_weights(self.network, self.supernet))
+        schedule = self._optimizers.schedule(
+            weights, steps_per_epoch=self._steps_per_epoch(), epochs=self._epochs()
+        )
+        return [weights, self._optimizers.architecture(self.supernet.alphas())], [schedule]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the count of iterations: the path generator is a function of it."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["iteration"] = self.iteration
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.iteration = int(checkpoint["iteration"])

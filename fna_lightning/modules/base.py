@@ -1,0 +1,91 @@
+"""What the two LightningModules share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning as L
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from fna_lightning.blocks import StagedNetwork
+from fna_lightning.data.batches import Batch
+from fna_lightning.tasks.base import Metric, Task
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+"""Parameters -> optimiser; a partial from the configuration."""
+ScheduleFactory = Callable[..., LRScheduler]
+"""(optimiser, steps_per_epoch=, epochs=) -> schedule stepped once an iteration; see `fna_lightning.schedules`."""
+
+
+class AdaptationModule(L.LightningModule):
+    """A network with a backbone that parameters are carried into, trained on one task.
+
+    Hyper-parameters are not saved: a run's `config.yaml` holds them, and checkpoints stay plain data.
+    """
+
+    def __init__(self, network: nn.Module, task: Task[Any], architecture_text: str) -> None:
+        super().__init__()
+        self.network = network
+        self.task = task
+        self._architecture_text = architecture_text
+        self._metric: Metric[Any] | None = None
+
+    @property
+    def backbone(self) -> StagedNetwork:
+        """The part that `fna_lightning.remapping.remap` fills."""
+        return self.network.backbone  # pyright: ignore[reportReturnType] - all our networks have one
+
+    @property
+    def metric(self) -> Metric[Any]:
+        """The task's metric over the attached data module's validation set."""
+        if self._metric is None:
+            self._metric = self.task.metric(self.trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]
+        return self._metric
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the architecture with its weights, as YAML text."""
+        checkpoint["architecture"] = self._architecture_text
+
+    def log_losses(self, prefix: str, losses: dict[str, Tensor], batch: Batch) -> None:
+        """Log loss terms under `prefix/`, the sum in the progress bar as well."""
+        for name, value in losses.items():
+            self.log(f"{prefix}/{name}", value, prog_bar=name == "loss", batch_size=len(batch))
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin a new score."""
+        self.metric.reset()
+
+    def validation_step(self, batch: Batch, _index: int) -> None:
+        """Take in the predictions of one batch."""
+        self.metric.update(self.task.predict(self.network, batch), batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the set."""
+        scores = self.metric.compute()
+        for name, value in scores.items():
+            self.log(f"val/{name}", value, prog_bar=name == self.task.monitor)
+
+    def on_test_epoch_start(self) -> None:
+        """Begin a new score."""
+        self.metric.reset()
+
+    def test_step(self, batch: Batch, index: int) -> None:
+        """As in validation."""
+        self.validation_step(batch, index)
+
+    def on_test_epoch_end(self) -> None:
+        """Score the set."""
+        for name, value in self.metric.compute().items():
+            self.log(f"test/{name}", value)
+
+    def _steps_per_epoch(self) -> int:
+        """Iterations of one epoch, limits of the trainer included."""
+        trainer = self.trainer
+        trainer.fit_loop.setup_data()
+        return int(trainer.num_training_batches)
+
+    def _epochs(self) -> int:
+        return int(self.trainer.max_epochs or 1)

@@ -1,0 +1,22 @@
+"""Pictures of architectures, runs and results.
+
+Figures are made object by object: nothing here touches pyplot, its global state or a display.
+"""
+
+from fna_lightning.reporting.pictures.alphas import draw_alphas
+from fna_lightning.reporting.pictures.architecture import draw_architecture
+from fna_lightning.reporting.pictures.curves import draw_curves
+from fna_lightning.reporting.pictures.detections import draw_detections
+from fna_lightning.reporting.pictures.pareto import draw_pareto, pareto_front
+from fna_lightning.reporting.pictures.style import save_picture, to_png
+
+__all__ = [
+    "draw_alphas",
+    "draw_architecture",
+    "draw_curves",
+    "draw_detections",
+    "draw_pareto",
+    "pareto_front",
+    "save_picture",
+    "to_png",
+]

@@ -1,0 +1,207 @@
+"""Configuration -> the objects of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import Tensor, nn
+
+from fna_lightning.architectures import MobileArchitecture, architecture_from_dict, load_architecture
+from fna_lightning.blocks import StagedNetwork
+from fna_lightning.callbacks import RemappingCallback
+from fna_lightning.checkpoints import Seed, checkpoint_of, load_seed, read_file, tensors_of
+from fna_lightning.data.base import DataModule
+from fna_lightning.errors import ConfigError, UserError
+from fna_lightning.tasks.base import Task
+
+CHECKPOINTS = "checkpoints"
+
+
+def make(config: DictConfig, **arguments: Any) -> Any:
+    """Instantiate `config`; a user's error inside comes out as itself, a wrong argument names its key.
+
+    Raises:
+        UserError: what the object's constructor found wrong.
+        ConfigError: where the constructor does not take the arguments.
+    """
+    try:
+        return instantiate(config, **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from error
+        if isinstance(cause, (TypeError, ValueError)):
+            raise ConfigError(f"{config.get('_target_')}: {' '.join(str(cause).split())}") from error
+        raise
+
+
+def resolve_architecture(config: DictConfig) -> MobileArchitecture:
+    """The architecture of `config`, put into it as data, so that the saved configuration is complete."""
+    node = config.architecture
+    if "path" in node:
+        architecture = load_architecture(node.path)
+        with open_dict(config):
+            config.architecture = architecture.to_dict()
+        return architecture
+    return architecture_from_dict(cast("Mapping[str, Any]", OmegaConf.to_container(node)))
+
+
+def out_stages(config: DictConfig, architecture: MobileArchitecture) -> tuple[int, ...]:
+    """The stages that the detector reads; negative numbers count from the last 1x1 convolution."""
+    total = architecture.head_stage + 1
+    return tuple(number if number >= 0 else total + number for number in config.detector.features)
+
+
+def build_network(config: DictConfig, backbone: StagedNetwork, num_classes: int) -> nn.Module:
+    """The detector, segmenter or classifier around `backbone`."""
+    settings = cast(
+        "DictConfig", OmegaConf.masked_copy(config.detector, [k for k in config.detector if k != "features"])
+    )
+    return make(settings)(backbone=backbone, num_classes=num_classes)
+
+
+def build_data(config: DictConfig, task: Task[Any]) -> DataModule[Any]:
+    """The data set, written where it is generated, read and checked.
+
+    Raises:
+        ConfigError: where the task cannot be learnt from it.
+    """
+    data = make(config.data)
+    data.prepare_data()
+    data.setup("fit")
+    check_task(data, task, config)
+    return data
+
+
+def check_task(data: DataModule[Any], task: Task[Any], config: DictConfig) -> None:
+    """Hold the task against the data set.
+
+    Raises:
+        ConfigError: naming both settings.
+    """
+    if data.kind != task.kind:
+        raise ConfigError(
+            f"data={config.data._target_.rsplit('.', 1)[-1]} is for {data.kind}, "
+            f"but detector={config.detector._target_.rsplit('.', 1)[-1]} for {task.kind}: choose two that fit"
+        )
+
+
+def build_seed(config: DictConfig) -> Seed | None:
+    """The trained network that parameters come from; None where nothing is carried over."""
+    if config.remap.strategy == "random":
+        return None
+    if config.seed.weights is None:
+        return None
+    named = config.seed.architecture
+    return load_seed(config.seed.weights, load_architecture(named) if named else None)
+
+
+def build_remapping(config: DictConfig, folder: Path) -> RemappingCallback:
+    """The callback that carries parameters over, from seed, supernet or both.
+
+    Raises:
+        ConfigError: where the sources are not given.
+    """
+    source = config.remap.source
+    if source not in ("seed", "supernet", "mixed"):
+        raise ConfigError(f"remap.source={source}: give seed, supernet or mixed")
+    supernet: dict[str, Tensor] | None = None
+    if source != "seed":
+        if config.remap.supernet is None:
+            raise ConfigError(f"remap.source={source} needs remap.supernet=<run directory of the search>")
+        path = checkpoint_of(config.remap.supernet)
+        supernet = tensors_of(read_file(path), path)
+    seed = None if source == "supernet" else build_seed(config)
+    return RemappingCallback(seed, config.remap.strategy, supernet, folder / "remapping.csv")
+
+
+def load_parameters(network: nn.Module, checkpoint: str | Path) -> None:
+    """Fill the whole network from a run's checkpoint.
+
+    Raises:
+        UserError: where the checkpoint is of another network.
+    """
+    path = checkpoint_of(checkpoint)
+    content = read_file(path)
+    state = {
+        key.removeprefix("network."): value
+        for key, value in content.get("state_dict", {}).items()
+        if key.startswith("network.")
+    }
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        problems = str(error).splitlines()
+        raise ConfigError(
+            f"{path}: does not fit this network:{problems[1] if len(problems) > 1 else ''}"
+        ) from error
+
+
+def build_trainer(config: DictConfig, folder: Path, callbacks: list[Callback], **options: Any) -> L.Trainer:
+    """Lightning's trainer with the settings of `trainer` and `strategy`."""
+    settings = OmegaConf.create({**config.trainer, **config.strategy})
+    if settings.enable_progress_bar:
+        callbacks = [*callbacks, RichProgressBar(leave=True)]
+    return make(
+        settings,
+        callbacks=callbacks,
+        logger=build_loggers(config),
+        default_root_dir=str(folder),
+        # The data modules shard by themselves.
+        use_distributed_sampler=False,
+        **options,
+    )
+
+
+def build_loggers(config: DictConfig) -> list[Logger]:
+    """The loggers of `logger`, the CSV file first."""
+    loggers = []
+    for name, node in config.logger.items():
+        settings = node.copy()
+        if name == "wandb" and settings.get("offline") is None:
+            settings.offline = not _logged_in()
+        loggers.append(make(settings))
+    return loggers
+
+
+def build_checkpointing(folder: Path, monitor: str | None) -> list[Callback]:
+    """`checkpoints/last.ckpt` after every epoch, and `best.ckpt` by `monitor` where there is one."""
+    last = ModelCheckpoint(
+        folder / CHECKPOINTS, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+    )
+    learning_rate = LearningRateMonitor("step")
+    if monitor is None:
+        return [last, learning_rate]
+    best = ModelCheckpoint(
+        folder / CHECKPOINTS, filename="best", monitor=monitor, mode="max", enable_version_counter=False
+    )
+    return [last, best, learning_rate]
+
+
+def prepare_network(config: DictConfig, network: nn.Module) -> nn.Module:
+    """Memory layout and compilation, as asked for; both in place, so that names stay."""
+    if config.channels_last:
+        network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if config.compile:
+        network.compile()
+    return network
+
+
+def resume_path(config: DictConfig) -> str | None:
+    """The checkpoint to continue from, None for a new run."""
+    return None if config.resume is None else str(checkpoint_of(config.resume))
+
+
+def _logged_in() -> bool:
+    import wandb
+
+    return bool(wandb.api.api_key)

@@ -1,0 +1,95 @@
+"""What `evaluate.py` does: score a trained network on a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import lightning as L
+import yaml
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from fna_lightning.backbones import build_backbone
+from fna_lightning.checkpoints import checkpoint_of
+from fna_lightning.costs import count
+from fna_lightning.errors import CheckpointError
+from fna_lightning.modules import ParameterAdaptation
+from fna_lightning.reporting.html import write_report
+from fna_lightning.reporting.results import write_results
+from fna_lightning.reporting.tables import print_summary
+from fna_lightning.runs import build
+from fna_lightning.runs.folder import plain, quieten, run_folder, save_config
+from fna_lightning.runs.samples import sample_pictures
+from fna_lightning.tasks.coco_metric import CocoMetric
+
+
+def evaluate(config: DictConfig) -> float:
+    """Rebuild the network of a training run, score it, write the results down.
+
+    Returns:
+        The task's monitored score.
+    """
+    quieten()
+    L.seed_everything(config.random_seed, workers=False, verbose=False)
+    folder = run_folder()
+    checkpoint = checkpoint_of(config.checkpoint)
+    _adopt(config, checkpoint)
+    save_config(config, folder)
+    architecture = build.resolve_architecture(config)
+    task = build.make(config.task)
+    backbone = build_backbone(architecture, build.out_stages(config, architecture))
+    data = build.make(config.data)
+    data.prepare_data()
+    data.setup("validate")
+    build.check_task(data, task, config)
+    network = build.build_network(config, backbone, data.num_classes)
+    build.load_parameters(network, checkpoint)
+    build.prepare_network(config, network)
+    text = yaml.safe_dump(architecture.to_dict(), sort_keys=False)
+    module = ParameterAdaptation(network, task, text, build.make(config.optimizer), build.make(config.schedule))
+    trainer = build.build_trainer(config, folder, [])
+    scores = trainer.validate(module, datamodule=data, verbose=False)[0]
+    scores = {name.removeprefix("val/"): float(value) for name, value in scores.items()}
+    if trainer.is_global_zero:
+        _finish(config, folder, module, scores)
+    return scores[task.monitor]
+
+
+def _adopt(config: DictConfig, checkpoint: Path) -> None:
+    """Take network, task and data set from the training run, where the command line does not say otherwise.
+
+    Raises:
+        CheckpointError: where the run's configuration is not beside the checkpoint.
+    """
+    saved = checkpoint.parent.parent / "config.yaml"
+    if not saved.is_file():
+        raise CheckpointError(
+            f"{checkpoint}: no config.yaml in {saved.parent}; keep checkpoints in their run directory"
+        )
+    trained = cast("DictConfig", OmegaConf.load(saved))
+    with open_dict(config):
+        for key in ("architecture", "detector", "cost", "optimizer", "schedule"):
+            config[key] = trained[key]
+        config.task = OmegaConf.merge(trained.task, config.get("task") or {})
+        given = config.get("data") or {}
+        config.data = given if "_target_" in given else OmegaConf.merge(trained.data, given)
+
+
+def _finish(config: DictConfig, folder: Path, module: ParameterAdaptation, scores: dict[str, float]) -> None:
+    input_size = cast("tuple[int, int]", tuple(config.cost.input_size))
+    metric = module.metric
+    if isinstance(metric, CocoMetric):
+        metric.write_results(folder / "detections.json")
+        scores = scores | {f"AP/{name}": value for name, value in metric.per_class().items()}
+    results = write_results(
+        folder,
+        entry="evaluate",
+        metrics=scores,
+        cost=count(module.network, input_size),
+        input_size=input_size,
+        seconds=0.0,
+        images=0,
+        config=plain(config),
+    )
+    write_report(folder, "Evaluation", sample_pictures(module))
+    print_summary(folder, results, "python train.py --help")

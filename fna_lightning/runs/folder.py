@@ -1,0 +1,64 @@
+"""The run directory: what is written at the start and at the end of a run."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from fna_lightning.files import write_text
+
+# What config.yaml needs besides the settings, to be run again by --config-dir and --config-name.
+_HYDRA = """
+hydra:
+  run:
+    dir: outputs/${hydra.job.name}/${now:%Y-%m-%d_%H-%M-%S}
+  job:
+    chdir: false
+"""
+
+
+def run_folder() -> Path:
+    """This run's directory, as Hydra made it."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved settings as plain data."""
+    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+
+
+def save_config(config: DictConfig, folder: Path) -> None:
+    """Write `config.yaml`: everything resolved but the run's own directory."""
+    resolved = OmegaConf.create(plain(config))
+    resolved.paths.output = "${hydra:runtime.output_dir}"
+    for logger in resolved.logger.values():
+        logger.save_dir = "${paths.output}"
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(resolved) + _HYDRA.lstrip())
+
+
+def quieten() -> None:
+    """Silence what libraries say about themselves, which no user can act on."""
+    for message in (
+        r".*does not have many workers.*",
+        r".*litlogger.*",
+        r".*`isinstance\(treespec, LeafSpec\)`.*",
+        r".*lr_scheduler\.step\(\).*before.*optimizer\.step\(\).*",
+        r".*directory .* exists and is not empty.*",
+        r".*has no `validation_step`.*",
+        r".*You defined a `validation_step` but have no `val_dataloader`.*",
+        r".*The number of training batches .* is smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
+    # Hydra's handlers print what Lightning logs; its own would print it a second time.
+    logging.getLogger("lightning").handlers.clear()
+    logging.getLogger("lightning.pytorch").handlers.clear()
+
+
+def _no_advertisement(record: logging.LogRecord) -> bool:
+    return "litlogger" not in record.getMessage() and "Tip:" not in record.getMessage()

@@ -1,0 +1,79 @@
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fna_lightning.errors import ConfigError
+from fna_lightning.supernets.derivation import best_path_within
+
+whole_costs = st.lists(st.integers(0, 8), min_size=1, max_size=4)
+problems = st.lists(whole_costs, min_size=1, max_size=4)
+
+
+def best_by_trying_all(values, costs, limit):
+    paths = product(*(range(len(row)) for row in costs))
+    allowed = [p for p in paths if sum(row[i] for row, i in zip(costs, p, strict=True)) <= limit]
+    return max(sum(row[i] for row, i in zip(values, p, strict=True)) for p in allowed)
+
+
+def total(rows, path):
+    return sum(row[index] for row, index in zip(rows, path, strict=True))
+
+
+def draw_values(data, costs):
+    number = st.floats(-20, 0, allow_subnormal=False)
+    return [data.draw(st.lists(number, min_size=len(row), max_size=len(row))) for row in costs]
+
+
+def solve(values, costs, limit):
+    path = best_path_within([np.array(row) for row in values], [np.array(row, float) for row in costs], limit)
+    assert len(path) == len(costs)
+    assert all(0 <= index < len(row) for index, row in zip(path, costs, strict=True))
+    return path
+
+
+@given(costs=problems, budget=st.sampled_from([0, 1, 2, 4, 5, 8, 10, 16, 20, 32]), data=st.data())
+@settings(max_examples=60)
+def test_equals_trying_every_path(costs, budget, data):
+    """The budgets divide the number of steps, so that nothing is rounded."""
+    values = draw_values(data, costs)
+    limit = sum(min(row) for row in costs) + budget
+    path = solve(values, costs, limit)
+    assert total(costs, path) <= limit
+    assert total(values, path) == pytest.approx(best_by_trying_all(values, costs, limit))
+
+
+@given(
+    costs=st.lists(st.lists(st.integers(0, 10**9), min_size=1, max_size=4), min_size=1, max_size=4),
+    budget=st.integers(0, 3 * 10**9),
+    data=st.data(),
+)
+@settings(max_examples=60)
+def test_is_within_the_limit_and_at_most_a_step_a_choice_from_the_best(costs, budget, data):
+    values = draw_values(data, costs)
+    cheapest = sum(min(row) for row in costs)
+    path = solve(values, costs, cheapest + budget)
+    assert total(costs, path) <= cheapest + budget
+    rounded = budget - len(costs) * budget / 20_000
+    best = best_by_trying_all(values, costs, cheapest + max(rounded, 0) - 1e-6 * (rounded > 0))
+    assert total(values, path) >= best - 1e-9
+
+
+@given(costs=problems, budget=st.integers(0, 20), data=st.data())
+def test_is_within_the_limit_where_candidates_are_impossible(costs, budget, data):
+    """A probability may be zero, even that of the only affordable candidate."""
+    values = [data.draw(st.lists(st.sampled_from([-np.inf, -1.0]), min_size=len(r), max_size=len(r))) for r in costs]
+    limit = sum(min(row) for row in costs) + budget
+    assert total(costs, solve(values, costs, limit)) <= limit
+
+
+@pytest.mark.parametrize("limit", [2.9e6, 0, -1])
+def test_a_limit_below_the_cheapest_path(limit):
+    with pytest.raises(ConfigError, match=f"{limit / 1e6:.1f} M.* cheapest path needs 3.0 M"):
+        best_path_within([np.zeros(2)] * 3, [np.array([1e6, 2e6])] * 3, limit)
+
+
+def test_the_cheapest_path_is_within_its_own_cost():
+    assert best_path_within([np.array([0.0, -5.0])] * 3, [np.array([2.0, 1.0])] * 3, 3.0) == [1, 1, 1]

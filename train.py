@@ -1,0 +1,22 @@
+"""Train a network whose parameters were carried over from a seed (parameter adaptation).
+
+`python train.py --help` shows all settings.
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from fna_lightning.runs.entry import friendly, launch
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(config: DictConfig) -> float:
+    """Called by Hydra with the composed configuration."""
+    from fna_lightning.runs.train import train  # heavy imports wait until the command line is known to be right
+
+    with friendly():
+        return train(config)
+
+
+if __name__ == "__main__":
+    launch(main)
