@@ -54,14 +54,12 @@ def mobile_architectures():
     """Strategy for `MobileArchitecture`s that can be built."""
 
     @st.composite
-    def architectures(
-        draw, stages=st.integers(1, 4), widths=st.integers(1, 12), skips=True, expansions=st.sampled_from([1, 2, 3, 6])
-    ):
-        operations = st.builds(Operation, st.sampled_from([1, 3, 5, 7]), expansions)
-        later = st.one_of(st.none(), operations) if skips else operations
+    def architectures(draw, stages=None):
+        operations = st.builds(Operation, st.sampled_from([1, 3, 5, 7]), st.sampled_from([1, 2, 3, 6]))
+        widths = st.integers(1, 12)
         stem, result = draw(widths), []
-        for _ in range(draw(stages)):
-            layers = (draw(operations), *draw(st.lists(later, max_size=3)))
+        for _ in range(stages or draw(st.integers(1, 4))):
+            layers = (draw(operations), *draw(st.lists(st.none() | operations, max_size=3)))
             result.append(Stage(draw(widths), draw(st.sampled_from([1, 2])), layers))
         return MobileArchitecture(stem, tuple(result), draw(st.sampled_from([1280, 8, 1])))
 

@@ -111,5 +111,7 @@ def _find(source: str | Path) -> Path:
         found = False
     if not found:
         names = ", ".join(published_names())
-        raise ArchitectureError(f"architecture {str(source)[:200]!r} is no file, no run directory and none of {names}")
+        raise ArchitectureError(
+            f"architecture {str(source)[:200]!r} is no file, no run directory and none of {names}"
+        )
     return path

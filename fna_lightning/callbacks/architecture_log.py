@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -15,6 +15,8 @@ from fna_lightning.architectures import save_architecture
 from fna_lightning.architectures.mobile import SKIP
 from fna_lightning.modules.architecture import ArchitectureAdaptation
 from fna_lightning.supernets import Supernet
+
+ALPHAS = "alphas.csv"
 
 
 def diagnose(supernet: Supernet) -> dict[str, float]:
@@ -54,9 +56,13 @@ class ArchitectureLog(Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say before any GPU time is spent if the target cannot be met."""
         self._derive(cast("ArchitectureAdaptation", pl_module), write=False)
+        if trainer.ckpt_path is None and trainer.is_global_zero:
+            (self._folder / ALPHAS).unlink(missing_ok=True)
         self._record(trainer, cast("ArchitectureAdaptation", pl_module))
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Record the state every so many iterations."""
         module = cast("ArchitectureAdaptation", pl_module)
         if module.iteration % self._every == 0:
@@ -85,7 +91,7 @@ class ArchitectureLog(Callback):
             logger.log_metrics(
                 {f"alpha/{name}": value for name, value in probabilities.items()}, step=module.iteration
             )
-        path = self._folder / "alphas.csv"
+        path = self._folder / ALPHAS
         new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)

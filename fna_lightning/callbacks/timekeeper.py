@@ -24,12 +24,12 @@ class Timekeeper(Callback):
         self.images = 0
         self._since = 0.0
 
-    def on_train_epoch_start(self, *_: Any) -> None:
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self._since = time.perf_counter()
 
     def on_train_batch_end(
-        self, _trainer: L.Trainer, _module: L.LightningModule, _outputs: Any, batch: Any, _index: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the images and read the clock."""
         now = time.perf_counter()
@@ -38,6 +38,6 @@ class Timekeeper(Callback):
         batches = (batch.weight, batch.architecture) if isinstance(batch, SearchBatch) else (batch,)
         self.images += sum(len(part) for part in batches if part is not None)
 
-    def on_validation_end(self, *_: Any) -> None:
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the time of a validation out."""
         self._since = time.perf_counter()

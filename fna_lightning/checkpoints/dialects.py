@@ -7,7 +7,7 @@ a layer, and `stages.<last>.{conv,norm}` the last 1x1 convolution (spec FNA 1.4 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ _TORCHVISION_PARTS = {
     False: {"0.0": "depthwise.conv", "0.1": "depthwise.norm", "1": "project.conv", "2": "project.norm"},
 }  # fmt: skip
 _PAIR = {"0": "conv", "1": "norm"}
+_MOBILENET_V2_DEPTHS = (1, 2, 3, 4, 3, 3, 1)
 
 
 def to_native(state: State) -> State | None:
@@ -82,7 +83,7 @@ def _densenas(state: State) -> State:
 
 
 def _torchvision(state: State) -> State:
-    """Torchvision counts layers without stages: a stage begins where the width changes."""
+    """Torchvision counts layers without stages."""
     layer = re.compile(rf"features\.(\d+)\.conv\.([\d.]+?)\.{_TENSOR}")
     plain = re.compile(rf"features\.(\d+)\.([01])\.{_TENSOR}")
     expanded = {m[1] for key in state if (m := layer.fullmatch(key)) and m[2] == "3"}
@@ -102,17 +103,31 @@ def _torchvision(state: State) -> State:
     return native
 
 
-def _torchvision_places(state: State, numbers: Iterable[int], expanded: set[str]) -> dict[int, tuple[int, int]]:
+def _torchvision_places(state: State, numbers: list[int], expanded: set[str]) -> dict[int, tuple[int, int]]:
+    """(stage, layer) of every block: MobileNetV2's where they fit, or else by the changes of width alone.
+
+    Narrow MobileNetV2s have neighbouring stages of one width.
+    """
+    changes = {number for number in numbers if _changes_width(state, number, expanded)}
+    known = [(stage, index) for stage, depth in enumerate(_MOBILENET_V2_DEPTHS, 1) for index in range(depth)]
+    if len(numbers) == len(known):
+        places = dict(zip(numbers, known, strict=True))
+        if all(places[number][1] == 0 for number in changes):
+            return places
     places, stage, index = {}, 0, 0
     for number in numbers:
-        first = state.get(f"features.{number}.conv.0.0.weight")
-        last = state.get(f"features.{number}.conv.{2 if str(number) in expanded else 1}.weight")
-        if first is None or last is None:
-            continue
-        in_width = first.shape[1] if str(number) in expanded else first.shape[0]
-        stage, index = (stage + 1, 0) if stage == 0 or in_width != last.shape[0] else (stage, index + 1)
+        stage, index = (stage + 1, 0) if stage == 0 or number in changes else (stage, index + 1)
         places[number] = (stage, index)
     return places
+
+
+def _changes_width(state: State, number: int, expanded: set[str]) -> bool:
+    has_expansion = str(number) in expanded
+    first = state.get(f"features.{number}.conv.0.0.weight")
+    last = state.get(f"features.{number}.conv.{2 if has_expansion else 1}.weight")
+    if first is None or last is None or first.dim() != 4 or last.dim() != 4:
+        return False  # Whoever needs these tensors will name them.
+    return first.shape[1 if has_expansion else 0] != last.shape[0]
 
 
 _DIALECTS: tuple[tuple[Callable[[str], bool], Callable[[State], State]], ...] = (

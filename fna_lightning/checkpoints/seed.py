@@ -72,21 +72,18 @@ def load_seed(source: str | Path, architecture: MobileArchitecture | None = None
 
 
 def checkpoint_of(source: str | Path) -> Path:
-    """The weight file that `source` names: itself, or the best, else the last one of a run directory.
+    """The weight file that `source` names: itself, or the last checkpoint of a run directory.
 
     Raises:
-        CheckpointError: where there is none.
+        CheckpointError: where a directory has none.
     """
     path = Path(source)
     if not path.is_dir():
         return path
-    folder = path / "checkpoints"
-    best = sorted(folder.glob("best*.ckpt"), key=lambda file: file.stat().st_mtime)
-    candidates = [*reversed(best), folder / "last.ckpt"]
-    for file in candidates:
-        if file.is_file():
-            return file
-    raise CheckpointError(f"{path}: holds no checkpoints/best*.ckpt and no checkpoints/last.ckpt")
+    last = path / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        raise CheckpointError(f"{path}: holds no checkpoints/last.ckpt; give a run directory or a file")
+    return last
 
 
 def infer_architecture(state: dict[str, Tensor]) -> MobileArchitecture:
@@ -95,6 +92,9 @@ def infer_architecture(state: dict[str, Tensor]) -> MobileArchitecture:
     Raises:
         ArchitectureError: where a tensor is missing or the network has another number of stages.
     """
+    for name, tensor in state.items():
+        if name.endswith("conv.weight") and (tensor.dim() != 4 or tensor.numel() == 0):
+            raise ArchitectureError(f"the tensor {name} is {tuple(tensor.shape)}, which no convolution has")
     pattern = re.compile(r"stages\.(\d+)\.(\d+)\.project\.conv\.weight")
     places = sorted((int(m[1]), int(m[2])) for key in state if (m := pattern.fullmatch(key)))
     last = max((number for number, _ in places), default=0)
@@ -122,8 +122,8 @@ def infer_architecture(state: dict[str, Tensor]) -> MobileArchitecture:
 def _operation(state: dict[str, Tensor], stage: int, layer: int) -> Operation:
     name = f"stages.{stage}.{layer}"
     depthwise = state[f"{name}.depthwise.conv.weight"]
-    expand = state.get(f"{name}.expand.conv.weight")
-    in_width = depthwise.shape[0] if expand is None else expand.shape[1]
+    has_expansion = any(key.startswith(f"{name}.expand.") for key in state)
+    in_width = state[f"{name}.expand.conv.weight"].shape[1] if has_expansion else depthwise.shape[0]
     return Operation(depthwise.shape[-1], depthwise.shape[0] // in_width)
 
 

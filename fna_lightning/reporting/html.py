@@ -52,6 +52,7 @@ def write_report(folder: str | os.PathLike[str], title: str, pictures: Mapping[s
         _guarded("architecture", lambda: _architecture_text(folder)),
         _guarded("remapping.csv", lambda: _remapping(folder / "remapping.csv")),
         _guarded("config.yaml", lambda: _config(folder / "config.yaml")),
+        _guarded("results.json", lambda: _software(folder)),
     ]
     body = "\n".join(filter(None, sections)) or '<p class="quiet">This folder holds nothing to report yet.</p>'
     path = folder / FILE_NAME
@@ -102,15 +103,18 @@ def _results(folder: Path) -> str:
     if len(results["metrics"]) > 1:
         rows = [[name, metric_text(value)] for name, value in results["metrics"].items()]
         parts.append(_section("Metrics", _table(["metric", "value"], rows)))
-    parts.append(_section("Software", _table([], [*_software_rows(results)])))
     return "\n".join(parts)
 
 
-def _software_rows(results: Mapping[str, Any]) -> list[list[str]]:
+def _software(folder: Path) -> str:
+    try:
+        results = read_results(folder)
+    except UserError:
+        return ""  # the results' section says so
     rows = [
         [name.replace("_", " "), str(value)] for name, value in results["software"].items() if value is not None
     ]
-    return [*rows, ["configuration", str(results.get("config_hash", ""))]]
+    return _section("Software", _table([], [*rows, ["hash of settings", str(results.get("config_hash", ""))]]))
 
 
 def _pictures(folder: Path, given: Mapping[str, Figure]) -> str:

@@ -20,6 +20,7 @@ from hydra.experimental.callback import Callback
 from fna_lightning.errors import UserError
 from fna_lightning.files import write_text
 from fna_lightning.reporting.results import monitored, read_results
+from fna_lightning.reporting.units import NOTHING_TO_FIND
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -54,6 +55,10 @@ class SweepSummary(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Remember that a summary is due."""
+        # When the process ends, threads and what needs them can no longer be imported.
+        import fna_lightning.reporting.pictures
+        import fna_lightning.reporting.tables  # noqa: F401
+
         self._pending = config
         atexit.register(self._finish)
 
@@ -156,7 +161,8 @@ def _draw(folder: Path, jobs: Sequence[Job], labels: Sequence[str]) -> list[str]
     finished = [(label, job.results) for label, job in zip(labels, jobs, strict=True) if job.results is not None]
     name = next(filter(None, (monitored(results["metrics"]) for _, results in finished)), None)
     points = [(label, results["cost"].get("madds"), results["metrics"].get(name)) for label, results in finished]
-    if not any(cost is not None and metric is not None for _, cost, metric in points):
+    points = [point for point in points if None not in point and point[2] != NOTHING_TO_FIND]
+    if not points:
         return []
     from fna_lightning.reporting.pictures import draw_pareto, save_picture
 

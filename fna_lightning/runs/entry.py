@@ -76,7 +76,9 @@ def one_line(error: BaseException) -> str:
     chain = _chain(error)
     for link in chain:
         if isinstance(link, UserError):
-            return " ".join(str(link).split())
+            # From a loader process an error arrives with its whole traceback, the message last.
+            last = [line for line in str(link).splitlines() if line.strip()][-1]
+            return re.sub(r"^fna_lightning\.errors\.\w+: ", "", last.strip())
     text = " ".join(str(link) for link in chain)
     unknown = re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", text)
     if unknown:

@@ -56,6 +56,7 @@ def quieten() -> None:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_no_advertisement)
     # Hydra's handlers print what Lightning logs; its own would print it a second time.
+    logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)
     logging.getLogger("lightning").handlers.clear()
     logging.getLogger("lightning.pytorch").handlers.clear()
 

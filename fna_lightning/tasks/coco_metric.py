@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -83,7 +83,7 @@ class CocoMetric(Metric[DetectionBatch]):
     every rank returns its figures. An image evaluated twice counts once.
 
     Args:
-        annotation_file: COCO annotations of the validation images.
+        annotations: COCO annotations of the validation images: a file, or what one holds.
         category_ids: COCO category id of every label; other categories do not count.
         backend: "faster_coco_eval", or "pycocotools" for the same figures about eleven times slower.
 
@@ -94,15 +94,15 @@ class CocoMetric(Metric[DetectionBatch]):
 
     def __init__(
         self,
-        annotation_file: str | os.PathLike[str],
+        annotations: str | os.PathLike[str] | Mapping[str, Any],
         category_ids: Sequence[int],
         backend: Backend = "faster_coco_eval",
     ) -> None:
         if backend not in get_args(Backend):
             raise ConfigError(f"backend={backend}: choose one of {', '.join(get_args(Backend))}")
-        self.annotation_file = Path(annotation_file)
-        if not self.annotation_file.is_file():
-            raise DataError(f"{self.annotation_file}: no such annotation file")
+        self._annotations = annotations if isinstance(annotations, Mapping) else Path(annotations)
+        if isinstance(self._annotations, Path) and not self._annotations.is_file():
+            raise DataError(f"{self._annotations}: no such annotation file")
         self.category_ids = np.asarray(list(category_ids), dtype=np.int64)
         self.backend: Backend = backend
         self._truth: dict[str, Any] | None = None
@@ -196,12 +196,12 @@ class CocoMetric(Metric[DetectionBatch]):
 
     def _score(self, records: _Records) -> tuple[dict[str, float], dict[str, float]]:
         if self._truth is None:
-            self._truth = read_annotations(self.annotation_file)
+            self._truth = read_annotations(self._annotations)
         known = {image["id"] for image in self._truth["images"]}
         seen = records.image_ids.tolist()
         unknown = sorted(set(seen) - known)
         if unknown:
-            raise DataError(f"{self.annotation_file}: evaluated image {unknown[0]} is not in this file")
+            raise DataError(f"evaluated image {unknown[0]} is not in the annotations")
         figures, per_category = score(
             self._truth,
             records.entries(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,8 +32,8 @@ FIGURES = (
 """The twelve figures, in the order in which both libraries give them."""
 
 
-def read_annotations(path: Path) -> dict[str, Any]:
-    """Read a COCO annotation file for box scoring.
+def read_annotations(source: Path | Mapping[str, Any]) -> dict[str, Any]:
+    """Read a COCO annotation file, or what one holds, for box scoring.
 
     What is often missing in data sets made by hand is filled in: `iscrowd` with 0, `area` with the box's.
     Annotations are numbered anew from 1, because both libraries take a match with annotation 0 for none.
@@ -43,7 +43,7 @@ def read_annotations(path: Path) -> dict[str, Any]:
         DataError: the file is missing or is no such file.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(source.read_text()) if isinstance(source, Path) else source
         annotations = [
             {
                 "id": number,
@@ -58,9 +58,10 @@ def read_annotations(path: Path) -> dict[str, Any]:
         images = [{key: entry.get(key) for key in ("id", "height", "width")} for entry in content["images"]]
         categories = [{"id": entry["id"], "name": entry.get("name")} for entry in content["categories"]]
     except OSError as error:
-        raise DataError(f"{path}: cannot read the annotations: {error.strerror}") from error
+        raise DataError(f"{source}: cannot read the annotations: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise DataError(f"{path}: no COCO annotation file ({type(error).__name__}: {error})") from error
+        name = source if isinstance(source, Path) else "the ground truth"
+        raise DataError(f"{name}: no COCO annotation file ({type(error).__name__}: {error})") from error
     return {"images": images, "annotations": annotations, "categories": categories}
 
 

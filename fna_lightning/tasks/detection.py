@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +17,8 @@ from fna_lightning.tasks.coco_metric import Backend, CocoMetric
 class DetectionData(Protocol):
     """What the metric needs of a data module."""
 
-    @property
-    def val_annotation_file(self) -> Path:
-        """COCO annotations of the validation images."""
+    def ground_truth(self) -> Mapping[str, Any]:
+        """The validation set as the content of a COCO annotation file."""
         ...
 
     @property
@@ -55,4 +53,4 @@ class DetectionTask(Task[DetectionBatch]):
 
     def metric(self, data: DetectionData) -> CocoMetric:
         """A fresh metric for the validation images of `data`."""
-        return CocoMetric(data.val_annotation_file, data.category_ids, self.backend)
+        return CocoMetric(data.ground_truth(), data.category_ids, self.backend)

@@ -88,7 +88,7 @@ def test_ends_with_the_last_wanted_stage(mobilenet, out_stages, stages):
 
 @pytest.mark.parametrize("out_stages", [(), (9,), (2, 9), (-1, 2)])
 def test_wrong_out_stages(mobilenet, out_stages):
-    with pytest.raises(ConfigError, match="out_stages.*from 0 .* to 8"):
+    with pytest.raises(ConfigError, match=r"out_stages.*from 0 .* to 8"):
         build_backbone(mobilenet, out_stages)
 
 
@@ -125,7 +125,7 @@ def test_skips_are_identities_that_keep_their_place():
 
 
 def test_initial_values(mobilenet):
-    """Kaiming-normal over the fan out: the deviation of a depthwise 3x3 is sqrt(2/9), of a 1x1 to 320 sqrt(2/320)."""
+    """Kaiming-normal over the fan out, groups not counted, as PyTorch has it: deviation sqrt(2 / (k k C_out))."""
     state = build_backbone(mobilenet, (7,)).state_dict()
     assert state["stages.6.1.depthwise.conv.weight"].std().item() == pytest.approx(
         math.sqrt(2 / (9 * 960)), rel=0.05

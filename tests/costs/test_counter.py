@@ -74,8 +74,9 @@ def test_ssdlite_backbones_of_the_paper(name, params, madds):
 def test_deeplab_of_the_paper(name, output_stride, madds):
     backbone = build_backbone(load_architecture(name), (7,), output_stride=output_stride)
     pixels = (1024 // output_stride) * (2048 // output_stride)
-    # Three 1x1 behind depthwise 3x3 and one without, the 1x1 on the mean, the 1x1 on all five; 19 classes with bias.
+    # Three 1x1 behind depthwise 3x3 and one without, the 1x1 on all five, the 1x1 on the mean.
     aspp = pixels * (4 * 320 * 256 + 3 * 9 * 320 + 1280 * 256) + 320 * 256
+    # 19 classes, with bias.
     classifier = pixels * (256 * 19 + 19)
     total = count(backbone, (1024, 2048)).madds + aspp + classifier
     assert total / 1e9 == pytest.approx(madds, abs=6e-5 if output_stride == 16 else 6e-4)

@@ -64,7 +64,9 @@ def test_is_within_the_limit_and_at_most_a_step_a_choice_from_the_best(costs, bu
 @given(costs=problems, budget=st.integers(0, 20), data=st.data())
 def test_is_within_the_limit_where_candidates_are_impossible(costs, budget, data):
     """A probability may be zero, even that of the only affordable candidate."""
-    values = [data.draw(st.lists(st.sampled_from([-np.inf, -1.0]), min_size=len(r), max_size=len(r))) for r in costs]
+    values = [
+        data.draw(st.lists(st.sampled_from([-np.inf, -1.0]), min_size=len(r), max_size=len(r))) for r in costs
+    ]
     limit = sum(min(row) for row in costs) + budget
     assert total(costs, solve(values, costs, limit)) <= limit
 

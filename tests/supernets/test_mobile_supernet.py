@@ -25,11 +25,16 @@ def set_alphas(supernet, scale, seed=0):
     return supernet
 
 
-@pytest.fixture
-def supernet(small_space):
+@pytest.fixture(scope="module")
+def tabulated(small_space):
     supernet = build_supernet(small_space, (2, 3))
     tabulate(supernet, (64, 64))
     return set_alphas(supernet, 1.0)
+
+
+@pytest.fixture
+def supernet(tabulated):
+    return copy.deepcopy(tabulated)
 
 
 # Spaces
@@ -113,7 +118,9 @@ def test_alphas_begin_small():
 
 def test_searched_norms_have_neither_scale_nor_statistics(small_space):
     supernet = build_supernet(small_space, (4,))
-    searched = {norm for choice in supernet.choices() for norm in choice.modules() if isinstance(norm, nn.BatchNorm2d)}
+    searched = {
+        norm for choice in supernet.choices() for norm in choice.modules() if isinstance(norm, nn.BatchNorm2d)
+    }
     others = {norm for norm in supernet.modules() if isinstance(norm, nn.BatchNorm2d)} - searched
     assert (len(searched), len(others)) == (3 * 15, 4)
     assert not any(norm.affine or norm.track_running_stats for norm in searched)
@@ -298,7 +305,7 @@ def test_what_is_not_searched_stays(mobilenet):
     space = MobileSpace(load_architecture("fna_retinanet"), {4: 2})
     supernet = build_supernet(space, (7,))
     found = parse_architecture(str(supernet.architecture_of([5, 6])))
-    assert found.stages[3].layers == load_architecture("fna_retinanet").stages[3].layers[2:3] + (None,)
+    assert found.stages[3].layers == (*load_architecture("fna_retinanet").stages[3].layers[2:3], None)
     assert [s for i, s in enumerate(found.stages) if i != 3] == [
         s for i, s in enumerate(space.base.stages) if i != 3
     ]
@@ -306,8 +313,8 @@ def test_what_is_not_searched_stays(mobilenet):
 
 
 @given(seed=st.integers(0, 10**6), share=st.floats(0, 1))
-def test_a_derived_path_is_the_most_probable_within_the_limit(limited, seed, share):
-    set_alphas(limited, 2.0, seed)
+def test_a_derived_path_is_the_most_probable_within_the_limit(tabulated, seed, share):
+    limited = set_alphas(copy.deepcopy(tabulated), 2.0, seed)
     rows = [torch.log_softmax(alpha.detach().double(), 0).tolist() for alpha in limited.alphas()]
     paths = list(product(*(range(len(row)) for row in rows)))
     costs = {path: limited.path_cost(path) for path in paths}
@@ -321,13 +328,6 @@ def test_a_derived_path_is_the_most_probable_within_the_limit(limited, seed, sha
     assert limited.path_cost(found) <= limit
     within = [path for path in paths if costs[path] <= limit - 5 * (limit - cheapest) / 20_000]
     assert log_probability(found) >= max(map(log_probability, within or [min(costs, key=costs.get)])) - 1e-5
-
-
-@pytest.fixture(scope="module")
-def limited(small_space):
-    supernet = build_supernet(small_space, (3,))
-    tabulate(supernet, (64, 64))
-    return supernet
 
 
 def test_a_limit_that_is_met_changes_nothing(supernet):

@@ -83,7 +83,7 @@ def batches(path, scale=1.0, per_image=150):
 
 
 def fill(metric, *args, **kwargs):
-    for predictions, batch in batches(metric.annotation_file, *args, **kwargs):
+    for predictions, batch in batches(metric._annotations, *args, **kwargs):
         metric.update(predictions, batch)
     return metric
 
@@ -243,7 +243,7 @@ def _rank(rank, annotations, folder, outcome):
             metric.update(predictions, batch)
     answer = metric.compute(), metric.per_class(), metric.results()
     annotations.with_name("broken.json").write_text("{}")
-    metric.annotation_file, metric._truth = annotations.with_name("broken.json"), None
+    metric._annotations, metric._truth = annotations.with_name("broken.json"), None
     try:
         metric.compute()
     except DataError as error:

@@ -68,7 +68,7 @@ def _title(architecture: MobileArchitecture) -> str:
     layers = [layer for stage in architecture.stages for layer in stage.layers]
     skips = layers.count(None)
     skipped = f" and {skips} skip{'s' * (skips > 1)}" if skips else ""
-    return f"{len(architecture.stages)} stages of {len(layers) - skips} layers{skipped}"
+    return f"{len(layers) - skips} layers in {len(architecture.stages)} stages{skipped}; height: expansion e"
 
 
 def _stage_width(stage: Stage) -> float:
@@ -136,4 +136,4 @@ def _legend(architecture: MobileArchitecture) -> list[Patch]:
     handles = [Patch(facecolor=kernel_colour(k), edgecolor=INK, label=f"kernel {k}×{k}") for k in kernels]
     if None in layers:
         handles.append(Patch(facecolor="none", edgecolor=FAINT, linestyle="--", label="skip"))
-    return [*handles, Patch(facecolor="none", edgecolor="none", label="height: expansion e")]
+    return handles

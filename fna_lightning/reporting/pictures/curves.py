@@ -25,9 +25,9 @@ from fna_lightning.reporting.units import NOTHING_TO_FIND
 
 _PHASES = {"train": "Training", "weight": "Weight steps", "arch": "Architecture steps"}
 _SEARCH = {
-    "entropy": "Entropy of the choices, as part of its maximum",
+    "entropy": "Entropy of choices (1: undecided)",
     "skip_share": "Mean probability of skip",
-    "expected_madds": "Expected multiply-adds of the backbone",
+    "expected_madds": "Expected multiply-adds",
 }
 _SMOOTH_FROM = 100
 """Points from which on a noisy loss is drawn as its moving mean."""
@@ -111,6 +111,8 @@ def _mark_best(axes: Axes, column: Series, *, smaller: bool) -> None:
     x, y = column.iterations[best], column.values[best]
     axes.scatter([x], [y], s=70, facecolors="none", edgecolors=INK, linewidths=1.2, zorder=3, gid="best")
     axes.margins(x=0.1, y=0.15)
+    if axes.dataLim.y0 >= 0:
+        axes.set_ylim(bottom=0)
     axes.annotate(
         f"best {y:.4g}", (x, y), (0, 8), textcoords="offset points", ha="center", fontsize=SMALL, color=INK
     )

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, withStroke
-from torch import Tensor
 
-from fna_lightning.detectors.base import Detections
 from fna_lightning.reporting.pictures.style import COLOURS, INK, SMALL, literal, new_figure, shortened
+
+if TYPE_CHECKING:  # the summary of a sweep draws without torch
+    from torch import Tensor
+
+    from fna_lightning.detectors.base import Detections
 
 _COLUMNS = 3
 _TRUTH_COLOUR = "white"

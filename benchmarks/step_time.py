@@ -1,0 +1,181 @@
+"""Time and peak memory of a weight step, an architecture step and a plain training step of the same path.
+
+    python benchmarks/step_time.py --size 800 1088 --batch 1 --repeats 5
+
+The three are measured in turn, on the same images, in one process for time and in a process each for memory.
+A plain step trains the network derived from the path, as train.py does: batch norms with scale, offset and
+running statistics. Figures are medians; the file to write them to is benchmarks/step_time.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fna_lightning.architectures import load_architecture
+from fna_lightning.backbones import build_backbone
+from fna_lightning.blocks import StagedNetwork
+from fna_lightning.costs import tabulate
+from fna_lightning.detectors import RetinaNet
+from fna_lightning.search import BilevelSearch, CostObjective, architecture_weights
+from fna_lightning.supernets import MobileSpace, MobileSupernet, build_supernet
+
+KINDS = ("plain", "weight", "architecture")
+STAGES = (3, 5, 7)
+CLASSES = 80
+
+
+def main() -> None:
+    """Measure and print a table in Markdown."""
+    options = _options()
+    if options.memory_of:
+        print(json.dumps(peak_memory(options.memory_of, options)))
+        return
+    seconds = times(options)
+    memory = {kind: _memory_in_own_process(kind) for kind in KINDS}
+    height, width = options.size
+    print(f"\n{_machine(options.device)}; torch {torch.__version__}; RetinaNet, {CLASSES} classes, ", end="")
+    print(f"{options.channels} channels, batch {options.batch} of {height}x{width}, {options.repeats} repeats\n")
+    print("| step | seconds | of plain | images/s | peak memory | of plain |\n|---|---|---|---|---|---|")
+    for kind in KINDS:
+        time_ratio, memory_ratio = seconds[kind] / seconds["plain"], memory[kind] / memory["plain"]
+        print(
+            f"| {kind} | {seconds[kind]:.3f} | {time_ratio:.2f} | {options.batch / seconds[kind]:.2f} "
+            f"| {memory[kind] / 2**20:,.0f} MiB | {memory_ratio:.2f} |"
+        )
+
+
+def times(options: argparse.Namespace) -> dict[str, float]:
+    """Median seconds of each kind of step, measured in turn so that a busy machine slows all alike."""
+    steps = {kind: build_step(kind, options) for kind in KINDS}
+    taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for repeat in range(options.repeats + 1):
+        for kind, step in steps.items():
+            _wait(options.device)
+            start = time.perf_counter()
+            step()
+            _wait(options.device)
+            if repeat:  # the first round warms up
+                taken[kind].append(time.perf_counter() - start)
+    return {kind: statistics.median(values) for kind, values in taken.items()}
+
+
+def peak_memory(kind: str, options: argparse.Namespace) -> int:
+    """Bytes at the peak of three steps: allocated on the GPU, or resident beyond the libraries' share."""
+    torch.zeros(1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    step = build_step(kind, options)
+    for _ in range(3):
+        step()
+    if options.device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+
+
+def build_step(kind: str, options: argparse.Namespace) -> Callable[[], Any]:
+    """A function that takes one step of `kind` on images made beforehand."""
+    torch.manual_seed(0)
+    batch = make_batch(options)
+    space = MobileSpace(load_architecture("mobilenet_v2"), {2: 4, 3: 4, 4: 4, 5: 4, 6: 4, 7: 1})
+    supernet = build_supernet(space, STAGES)
+    path = supernet.sample_path(0, 0)
+    if kind == "plain":
+        network = detector(build_backbone(supernet.architecture_of(path), STAGES), options)
+        optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
+        return lambda: plain_step(network, optimizer, batch)
+    network = detector(supernet, options)
+    search = make_search(network, supernet)
+    if kind == "weight":
+        optimizer = torch.optim.SGD(search.weights, lr=1e-4, momentum=0.9, weight_decay=1e-4)
+        supernet.sample_path = lambda *_: path  # the plain network's, drawing apart
+        return lambda: search.weight_step(batch, optimizer, 0, "uniform")
+    tabulate(supernet, tuple(options.size))
+    adam = torch.optim.Adam(supernet.alphas(), lr=3e-4)
+    return lambda: search.architecture_step(batch, adam)
+
+
+def plain_step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Any) -> None:
+    """What any training loop does."""
+    loss = torch.stack(list(losses(network, batch).values())).sum()
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 35)
+    optimizer.step()
+
+
+def make_search(network: nn.Module, supernet: MobileSupernet) -> BilevelSearch:
+    """The search of the recipe."""
+    assert len(architecture_weights(network, supernet)) < len(list(network.parameters()))
+    return BilevelSearch(
+        network,
+        supernet,
+        lambda batch: losses(network, batch),
+        CostObjective(0.02),
+        clip_weights=35,
+        clip_architecture=35,
+    )
+
+
+def losses(network: nn.Module, batch: Any) -> dict[str, Tensor]:
+    """The detector's."""
+    images, boxes, labels = batch
+    return network.loss(network(images), boxes, labels)  # pyright: ignore[reportCallIssue]
+
+
+def detector(backbone: StagedNetwork, options: argparse.Namespace) -> nn.Module:
+    """RetinaNet as FNA has it, or narrower."""
+    return RetinaNet(backbone, CLASSES, fpn_channels=options.channels).to(options.device)
+
+
+def make_batch(options: argparse.Namespace) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Noise with eight boxes an image."""
+    height, width = options.size
+    images = torch.randint(0, 256, (options.batch, 3, height, width), dtype=torch.uint8)
+    corners = torch.rand(options.batch, 8, 2) * torch.tensor([width, height]) * 0.6
+    boxes = torch.cat([corners, corners + torch.tensor([width, height]) * 0.3], dim=2)
+    labels = torch.randint(0, CLASSES, (options.batch, 8))
+    return images.to(options.device), list(boxes.to(options.device)), list(labels.to(options.device))
+
+
+def _memory_in_own_process(kind: str) -> int:
+    command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", kind]
+    return int(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _machine(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} threads on {platform.machine()}"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cpu", "cuda"]
+    )
+    parser.add_argument("--size", type=int, nargs=2, default=[800, 1088], metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--batch", type=int, default=1, help="images a step")
+    parser.add_argument("--channels", type=int, default=256, help="of the pyramid and the heads")
+    parser.add_argument("--repeats", type=int, default=5, help="timed rounds")
+    parser.add_argument("--memory-of", choices=KINDS, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
