@@ -168,3 +168,9 @@ def _draw(folder: Path, jobs: Sequence[Job], labels: Sequence[str]) -> list[str]
 
     save_picture(draw_pareto(points, metric_name=str(name)), folder / "pareto.png")
     return ["pareto.png"]
+
+
+if __name__ == "__main__":
+    import sys
+
+    summarise(Path(sys.argv[1]))

@@ -92,4 +92,4 @@ def _finish(config: DictConfig, folder: Path, module: ParameterAdaptation, score
         config=plain(config),
     )
     write_report(folder, "Evaluation", sample_pictures(module))
-    print_summary(folder, results, "python train.py --help")
+    print_summary(folder, results, None)

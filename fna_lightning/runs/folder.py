@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from fna_lightning.files import write_text
+from fna_lightning.reporting.tables import relative_path
 
 # What config.yaml needs besides the settings, to be run again by --config-dir and --config-name.
 _HYDRA = """
@@ -39,6 +42,19 @@ def save_config(config: DictConfig, folder: Path) -> None:
     for logger in resolved.logger.values():
         logger.save_dir = "${paths.output}"
     write_text(folder / "config.yaml", OmegaConf.to_yaml(resolved) + _HYDRA.lstrip())
+
+
+def training_command(folder: Path) -> str:
+    """The command that trains what the search in `folder` found: by its recipe's partner, on the same data."""
+    kept = ("data", "detector", "seed", "strategy", "logger")
+    experiment = str(HydraConfig.get().runtime.choices.get("experiment"))
+    partner = re.sub(r"[/_]search$", lambda match: "/train" if match[0] == "/search" else "", experiment)
+    overrides = [
+        text for text in HydraConfig.get().overrides.task if text.lstrip("+~").split("=")[0].split(".")[0] in kept
+    ]
+    return shlex.join(
+        ["python", "train.py", f"experiment={partner}", f"architecture={relative_path(folder)}", *overrides]
+    )
 
 
 def quieten() -> None:

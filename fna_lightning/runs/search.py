@@ -17,7 +17,7 @@ from fna_lightning.reporting.html import write_report
 from fna_lightning.reporting.results import write_results
 from fna_lightning.reporting.tables import print_summary
 from fna_lightning.runs import build
-from fna_lightning.runs.folder import plain, quieten, run_folder, save_config
+from fna_lightning.runs.folder import plain, quieten, run_folder, save_config, training_command
 from fna_lightning.search import CostObjective
 from fna_lightning.supernets import Supernet, build_supernet
 
@@ -108,5 +108,4 @@ def _finish(
         config=plain(config),
     )
     write_report(folder, "Architecture search")
-    experiment = "fna/retinanet_coco" if "CocoDataModule" in config.data._target_ else "demo/train"
-    print_summary(folder, results, f"python train.py experiment={experiment} architecture={folder}")
+    print_summary(folder, results, training_command(folder))

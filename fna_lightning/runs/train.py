@@ -16,7 +16,7 @@ from fna_lightning.costs import count
 from fna_lightning.modules import ParameterAdaptation
 from fna_lightning.reporting.html import write_report
 from fna_lightning.reporting.results import write_results
-from fna_lightning.reporting.tables import print_summary
+from fna_lightning.reporting.tables import print_summary, relative_path
 from fna_lightning.runs import build
 from fna_lightning.runs.folder import plain, quieten, run_folder, save_config
 from fna_lightning.runs.samples import sample_pictures
@@ -81,4 +81,4 @@ def _finish(
         config=plain(config),
     )
     write_report(folder, "Parameter adaptation", sample_pictures(module))
-    print_summary(folder, results, f"python evaluate.py checkpoint={folder}")
+    print_summary(folder, results, f"python evaluate.py checkpoint={relative_path(folder)}")
