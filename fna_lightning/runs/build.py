@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fna_lightning.architectures import MobileArchitecture, architecture_from_dict, load_architecture
 from fna_lightning.blocks import StagedNetwork
 from fna_lightning.callbacks import RemappingCallback
-from fna_lightning.checkpoints import Seed, checkpoint_of, load_seed, read_file, tensors_of
+from fna_lightning.checkpoints import PUBLISHED, Seed, checkpoint_of, load_seed, read_file, tensors_of
 from fna_lightning.data.base import DataModule
 from fna_lightning.errors import ConfigError, UserError
 from fna_lightning.tasks.base import Task
@@ -96,13 +96,19 @@ def check_task(data: DataModule[Any], task: Task[Any], config: DictConfig) -> No
 
 
 def build_seed(config: DictConfig) -> Seed | None:
-    """The trained network that parameters come from; None where nothing is carried over."""
-    if config.remap.strategy == "random":
+    """The trained network that parameters come from; None where nothing is carried over.
+
+    Raises:
+        ConfigError: where ImageNet weights are asked for a network that has none published.
+    """
+    if config.remap.strategy == "random" or config.seed.weights is None:
         return None
-    if config.seed.weights is None:
-        return None
-    named = config.seed.architecture
-    return load_seed(config.seed.weights, load_architecture(named) if named else None)
+    weights, named = config.seed.weights, config.seed.architecture
+    if weights == "imagenet":
+        if named not in PUBLISHED:
+            raise ConfigError(f"seed.weights=imagenet: choose the network by seed={' or seed='.join(PUBLISHED)}")
+        weights = named
+    return load_seed(weights, load_architecture(named) if named else None)
 
 
 def build_remapping(config: DictConfig, folder: Path) -> RemappingCallback:
