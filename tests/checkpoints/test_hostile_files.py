@@ -11,6 +11,9 @@ from safetensors.torch import save_file
 from fna_lightning.checkpoints import checkpoint_of, load_seed, read_file, tensors_of
 from fna_lightning.errors import CheckpointError
 
+# Damaged bytes give all kinds of protocol numbers.
+pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+
 SUFFIXES = [".safetensors", ".pth", ".pt", ".ckpt"]
 
 

@@ -248,7 +248,10 @@ def test_a_path_is_a_function_of_seed_and_iteration(supernet, policy):
     other.set_path([0] * 5)
     other(torch.randn(1, 3, 32, 32))
     assert [other.sample_path(1, i, policy) for i in reversed(range(50))] == forward[::-1]
-    assert [supernet.sample_path(2, i, policy) for i in range(50)] != forward
+    # Other seeds draw other paths, and not the same ones later.
+    later = [supernet.sample_path(2, i, policy) for i in range(50)]
+    assert sum(path == other for path, other in zip(forward[1:], later, strict=False)) < 10
+    assert sum(path == other for path, other in zip(forward, later, strict=True)) < 10
     assert len({tuple(path) for path in forward}) > 25
 
 
