@@ -201,7 +201,8 @@ class CocoMetric(Metric[DetectionBatch]):
         seen = records.image_ids.tolist()
         unknown = sorted(set(seen) - known)
         if unknown:
-            raise DataError(f"evaluated image {unknown[0]} is not in the annotations")
+            name = self._annotations if isinstance(self._annotations, Path) else "the annotations"
+            raise DataError(f"{name}: evaluated image {unknown[0]} is not among the images")
         figures, per_category = score(
             self._truth,
             records.entries(),

@@ -229,7 +229,7 @@ def test_errors_name_the_cause(annotations, tmp_path):
     predictions, batch = next(batches(annotations))
     batch.image_ids[2] = 5
     metric.update(predictions, batch)
-    with pytest.raises(DataError, match=r"val\.json: evaluated image 5 is not in this file"):
+    with pytest.raises(DataError, match=r"val\.json: evaluated image 5 is not among the images"):
         metric.compute()
 
 
