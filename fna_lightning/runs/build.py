@@ -170,13 +170,7 @@ def build_trainer(config: DictConfig, folder: Path, callbacks: list[Callback], *
 
 def build_loggers(config: DictConfig) -> list[Logger]:
     """The loggers of `logger`, the CSV file first."""
-    loggers = []
-    for name, node in config.logger.items():
-        settings = node.copy()
-        if name == "wandb" and settings.get("offline") is None:
-            settings.offline = not _logged_in()
-        loggers.append(make(settings))
-    return loggers
+    return [_wandb(node) if name == "wandb" else make(node) for name, node in config.logger.items()]
 
 
 def build_checkpointing(folder: Path, monitor: str | None) -> list[Callback]:
@@ -207,7 +201,10 @@ def resume_path(config: DictConfig) -> str | None:
     return None if config.resume is None else str(checkpoint_of(config.resume))
 
 
-def _logged_in() -> bool:
+def _wandb(settings: DictConfig) -> Logger:
+    """Weights & Biases, offline if asked for or where nobody is logged in."""
     import wandb
 
-    return bool(wandb.api.api_key)
+    offline = not wandb.login(prompt=False) if settings.offline is None else settings.offline
+    # Said to wandb itself as well: Lightning sets an environment variable, which wandb has read by now.
+    return make(settings, offline=offline, **({"mode": "offline"} if offline else {}))

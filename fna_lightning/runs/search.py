@@ -12,6 +12,7 @@ from fna_lightning.architectures import save_architecture
 from fna_lightning.backbones import build_backbone
 from fna_lightning.callbacks import ArchitectureLog, Timekeeper, diagnose
 from fna_lightning.costs import count, tabulate
+from fna_lightning.errors import ConfigError
 from fna_lightning.modules import ArchitectureAdaptation, SearchData, SearchOptimizers
 from fna_lightning.reporting.html import write_report
 from fna_lightning.reporting.results import write_results
@@ -27,7 +28,14 @@ def search(config: DictConfig) -> float:
 
     Returns:
         The expected multiply-adds at the end, in 1e9.
+
+    Raises:
+        UserError: what the user can mend, before any training.
     """
+    if config.compile:
+        raise ConfigError(
+            "compile=true: the search's network changes with every path; compile in train.py instead"
+        )
     quieten()
     L.seed_everything(config.random_seed, workers=False, verbose=False)
     folder = run_folder()
