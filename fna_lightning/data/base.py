@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fna_lightning.data.batches import Batch
+from fna_lightning.data.loading import EpochLoader
 from fna_lightning.data.sampling import EpochSampler, sample_seed, split_indices
 from fna_lightning.data.transforms import Pipeline
 from fna_lightning.errors import ConfigError, DataError
@@ -109,6 +110,7 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         self.prefetch = prefetch
         self.train_dataset: DatasetT | None = None
         self.val_dataset: DatasetT | None = None
+        self._train_loader: EpochLoader | None = None
 
     @abstractmethod
     def build_train(self) -> DatasetT:
@@ -161,9 +163,15 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         """Number of classes, background not counted; known after `setup`."""
         return len(self.class_names)
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> EpochLoader:
         """Shuffled, augmented, whole batches only."""
-        return self._training_loader(_built(self.train_dataset), "the training set")
+        self._train_loader = EpochLoader(self._training_loader(_built(self.train_dataset), "the training set"))
+        return self._train_loader
+
+    def teardown(self, stage: str | None = None) -> None:  # noqa: ARG002 - Lightning's interface
+        """End the loader processes of training."""
+        if self._train_loader is not None:
+            self._train_loader.close()
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Every validation sample once, in order; shares of ranks may differ by one sample."""

@@ -29,8 +29,7 @@ class SearchOptimizers:
 class ArchitectureAdaptation(AdaptationModule):
     """Searches the architecture of the supernet inside `network` (FNA, section 3.3).
 
-    Lightning's `global_step` counts the steps of both optimisers; `iteration` counts batches, and is what
-    paths are drawn by, what schedules follow and what is logged.
+    `iteration` counts batches, and is what paths are drawn by, what the schedule follows and what is logged.
 
     Args:
         network: a detector, segmenter or classifier whose `backbone` is a supernet.
@@ -52,10 +51,9 @@ class ArchitectureAdaptation(AdaptationModule):
         warmup_epochs: int,
         random_seed: int,
     ) -> None:
-        super().__init__(network, task, architecture_text)
+        super().__init__(network, task, architecture_text, random_seed)
         self.automatic_optimization = False
         self.objective = objective
-        self.iteration = 0
         self._optimizers = optimizers
         self._warmup_epochs = warmup_epochs
         self.search = BilevelSearch(
@@ -106,12 +104,3 @@ class ArchitectureAdaptation(AdaptationModule):
             weights, steps_per_epoch=self._steps_per_epoch(), epochs=self._epochs()
         )
         return [weights, self._optimizers.architecture(self.supernet.alphas())], [schedule]
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the count of iterations: the path generator is a function of it."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["iteration"] = self.iteration
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting."""
-        self.iteration = int(checkpoint["iteration"])

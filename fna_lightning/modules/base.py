@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import lightning as L
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from fna_lightning.blocks import StagedNetwork
 from fna_lightning.data.batches import Batch
+from fna_lightning.data.sampling import sample_seed
 from fna_lightning.tasks.base import Metric, Task
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -26,8 +28,11 @@ class AdaptationModule(L.LightningModule):
     Hyper-parameters are not saved: a run's `config.yaml` holds them, and checkpoints stay plain data.
     """
 
-    def __init__(self, network: nn.Module, task: Task[Any], architecture_text: str) -> None:
+    def __init__(self, network: nn.Module, task: Task[Any], architecture_text: str, random_seed: int) -> None:
         super().__init__()
+        self.iteration = 0
+        """Batches trained on so far; Lightning's `global_step` counts the steps of every optimiser."""
+        self._random_seed = random_seed
         self.network = network
         self.task = task
         self._architecture_text = architecture_text
@@ -46,8 +51,13 @@ class AdaptationModule(L.LightningModule):
         return self._metric
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the architecture with its weights, as YAML text."""
+        """Keep the architecture with its weights, as YAML text, and the count of iterations."""
         checkpoint["architecture"] = self._architecture_text
+        checkpoint["iteration"] = self.iteration
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.iteration = int(checkpoint["iteration"])
 
     def log_losses(self, prefix: str, losses: dict[str, Tensor], batch: Batch) -> None:
         """Log loss terms under `prefix/`, the sum in the progress bar as well."""
@@ -81,11 +91,20 @@ class AdaptationModule(L.LightningModule):
         for name, value in self.metric.compute().items():
             self.log(f"test/{name}", value)
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's interface
+        """Make dropout and the like a function of (seed, iteration, rank), so that a resumed run repeats them."""
+        torch.manual_seed(sample_seed(self._random_seed, self.iteration, self.global_rank))
+
     def _steps_per_epoch(self) -> int:
-        """Iterations of one epoch, limits of the trainer included."""
-        trainer = self.trainer
-        trainer.fit_loop.setup_data()
-        return int(trainer.num_training_batches)
+        """Iterations of one epoch, the trainer's limit included.
+
+        Asks the data module: preparing the trainer's own loader here would be before a checkpoint is restored.
+        """
+        batches = len(self.trainer.datamodule.train_dataloader())  # pyright: ignore[reportAttributeAccessIssue]
+        limit = self.trainer.limit_train_batches
+        if limit is None:
+            return batches
+        return min(batches, limit if isinstance(limit, int) else int(limit * batches))
 
     def _epochs(self) -> int:
         return int(self.trainer.max_epochs or 1)

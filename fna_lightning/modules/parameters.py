@@ -20,6 +20,7 @@ class ParameterAdaptation(AdaptationModule):
         architecture_text: the backbone's architecture in YAML, kept in checkpoints.
         optimizer: made from the network's parameters.
         schedule: of the learning rate, stepped once an iteration.
+        random_seed: fixes dropout, with the iteration.
     """
 
     def __init__(
@@ -29,8 +30,9 @@ class ParameterAdaptation(AdaptationModule):
         architecture_text: str,
         optimizer: OptimizerFactory,
         schedule: ScheduleFactory,
+        random_seed: int = 0,
     ) -> None:
-        super().__init__(network, task, architecture_text)
+        super().__init__(network, task, architecture_text, random_seed)
         self._optimizer = optimizer
         self._schedule = schedule
 
@@ -39,6 +41,7 @@ class ParameterAdaptation(AdaptationModule):
         losses = self.task.losses(self.network, batch)
         total = sum(losses.values(), start=next(iter(losses.values())).new_zeros(()))
         self.log_losses("train", {**losses, "loss": total}, batch)
+        self.iteration += 1
         return total
 
     def configure_optimizers(self) -> Any:

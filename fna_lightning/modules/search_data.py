@@ -31,6 +31,7 @@ class SearchData(L.LightningDataModule):
         self._augment_weight_half = augment_weight_half
         self._warmup_epochs = warmup_epochs
         self._weight_steps = weight_steps
+        self._loader: AlternatingLoader | None = None
 
     def prepare_data(self) -> None:
         """As the data set does."""
@@ -44,4 +45,10 @@ class SearchData(L.LightningDataModule):
     def train_dataloader(self) -> Any:
         """Pairs of batches of the two halves."""
         loaders = self.data.search_dataloaders(self._share, self._augment_weight_half)
-        return AlternatingLoader(*loaders, self._warmup_epochs, self._weight_steps)
+        self._loader = AlternatingLoader(*loaders, self._warmup_epochs, self._weight_steps)
+        return self._loader
+
+    def teardown(self, stage: str) -> None:  # noqa: ARG002 - Lightning's interface
+        """End the loader processes."""
+        if self._loader is not None:
+            self._loader.close()

@@ -50,6 +50,7 @@ def train(config: DictConfig) -> float:
         yaml.safe_dump(architecture.to_dict(), sort_keys=False),
         build.make(config.optimizer),
         build.make(config.schedule),
+        config.random_seed,
     )
     clock = Timekeeper()
     callbacks += [clock, *build.build_checkpointing(folder, f"val/{task.monitor}")]

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from torch.utils.data import DataLoader
 
+from fna_lightning.data.loading import ResumableLoader, epoch_batches
 from fna_lightning.errors import ConfigError
-
-
-class EpochAware(Protocol):
-    """A sampler whose order is a function of the epoch."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next iteration."""
 
 
 @dataclass
@@ -29,7 +24,7 @@ class SearchBatch:
     """Trains the architecture parameters, before the weights; None where it is not their turn."""
 
 
-class AlternatingLoader:
+class AlternatingLoader(ResumableLoader[SearchBatch]):
     """Pairs the batches of the two halves of a training set.
 
     An epoch is one pass over the weight half. After `warmup_epochs` an architecture batch comes with the
@@ -56,39 +51,29 @@ class AlternatingLoader:
             raise ConfigError(f"search.weight_steps={weight_steps}: give at least 1")
         if warmup_epochs < 0:
             raise ConfigError(f"search.warmup_epochs={warmup_epochs}: give 0 or more")
+        super().__init__(weight_loader, architecture_loader)
         self._weight_loader = weight_loader
         self._architecture_loader = architecture_loader
         self._warmup_epochs = warmup_epochs
         self._weight_steps = weight_steps
-        self._epoch = 0
-        # Lightning calls set_epoch of a loader's sampler before every epoch.
-        self.sampler = self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next iteration."""
-        self._epoch = epoch
 
     def __len__(self) -> int:
         return len(self._weight_loader)
 
-    def __iter__(self) -> Iterator[SearchBatch]:
-        _sampler(self._weight_loader).set_epoch(self._epoch)
-        searching = self._epoch >= self._warmup_epochs
-        architecture = self._architecture_batches() if searching else iter(())
-        for step, batch in enumerate(self._weight_loader):
+    def batches(self, epoch: int, skipped: int) -> Iterator[SearchBatch]:
+        """The pairs of `epoch` but the first `skipped`."""
+        searching = epoch >= self._warmup_epochs
+        architecture = self._architecture_batches(epoch, math.ceil(skipped / self._weight_steps))
+        weights = epoch_batches(self._weight_loader, epoch, skipped)
+        for step, batch in enumerate(weights, start=skipped):
             due = searching and step % self._weight_steps == 0
             yield SearchBatch(batch, next(architecture) if due else None)
 
-    def _architecture_batches(self) -> Iterator[Any]:
+    def _architecture_batches(self, epoch: int, skipped: int) -> Iterator[Any]:
         """Endless batches; every pass over the half has an order of its own."""
-        wanted = math.ceil(len(self) / self._weight_steps)
-        passes = math.ceil(wanted / len(self._architecture_loader))
-        number = self._epoch * passes
-        while True:
-            _sampler(self._architecture_loader).set_epoch(number)
-            yield from self._architecture_loader
-            number += 1
-
-
-def _sampler(loader: DataLoader[Any]) -> EpochAware:
-    return loader.sampler  # pyright: ignore[reportReturnType] - data modules use EpochSampler
+        length = len(self._architecture_loader)
+        passes = math.ceil(math.ceil(len(self) / self._weight_steps) / length)
+        done, rest = divmod(skipped, length)
+        for number in itertools.count(epoch * passes + done):
+            yield from epoch_batches(self._architecture_loader, number, rest)
+            rest = 0
