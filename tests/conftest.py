@@ -140,3 +140,89 @@ def ssdlite_space(mobilenet):
         {2: 4, 3: 4, 4: 4, 5: 4, 6: 4, 7: 1},
         first_candidates={6: ("k3_e6", "k5_e6", "k7_e6")},
     )
+
+
+@pytest.fixture(scope="session")
+def shapes_folder(tmp_path_factory):
+    """A classification set of 24 and 8 images of 32x32, three classes; not to be changed."""
+    from fna_lightning.data import ShapesClassificationDataModule
+
+    root = tmp_path_factory.mktemp("data") / "shapes"
+    ShapesClassificationDataModule(root, 24, 8, 32, 3).prepare_data()
+    return root
+
+
+@pytest.fixture
+def adaptation(shapes_folder, small, small_space, tmp_path):
+    """What a run is made of: data, modules and trainers, small enough for some iterations in a second."""
+    from types import SimpleNamespace
+
+    import lightning as L
+
+    from fna_lightning.architectures import save_architecture
+    from fna_lightning.backbones import Classifier, build_backbone
+    from fna_lightning.costs import tabulate
+    from fna_lightning.data import ShapesClassificationDataModule
+    from fna_lightning.modules import ArchitectureAdaptation, ParameterAdaptation, SearchData, SearchOptimizers
+    from fna_lightning.schedules import multistep
+    from fna_lightning.search import CostObjective
+    from fna_lightning.supernets import build_supernet
+    from fna_lightning.tasks import ClassificationTask
+
+    save_architecture(small, tmp_path / "small.yaml")
+    text = (tmp_path / "small.yaml").read_text()
+
+    def schedule(optimizer, **settings):
+        return multistep(optimizer, milestones=[1.5, 3], warmup_steps=4, **settings)
+
+    def sgd(parameters):
+        return torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=1e-4)
+
+    def data(**settings):
+        return ShapesClassificationDataModule(
+            shapes_folder, 24, 8, 32, 3, **{"batch_size": 4, "num_workers": 0, **settings}
+        )
+
+    def search(warmup_epochs=1, target=None, weight_steps=1, **settings):
+        """(module, data) of a search with three iterations an epoch."""
+        torch.manual_seed(1)
+        supernet = build_supernet(small_space, [3])
+        tabulate(supernet, (32, 32))
+        optimizers = SearchOptimizers(sgd, lambda alphas: torch.optim.Adam(alphas, 0.05), schedule, 35, 35)
+        module = ArchitectureAdaptation(
+            Classifier(supernet, 3),
+            ClassificationTask(),
+            text,
+            CostObjective(0.1, target=target),
+            optimizers,
+            warmup_epochs,
+            7,
+        )
+        return module, SearchData(data(**settings), 0.5, True, warmup_epochs, weight_steps)
+
+    def train(dropout=0.2):
+        torch.manual_seed(1)
+        network = Classifier(build_backbone(small, [3]), 3, dropout=dropout)
+        return ParameterAdaptation(network, ClassificationTask(), text, sgd, schedule, 7)
+
+    def trainer(*callbacks, **settings):
+        settings = {
+            "max_epochs": 2,
+            "accelerator": "cpu",
+            "logger": False,
+            "default_root_dir": tmp_path,
+            **settings,
+        }
+        return L.Trainer(
+            callbacks=list(callbacks),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            **settings,
+        )
+
+    return SimpleNamespace(
+        data=data, search=search, train=train, trainer=trainer, schedule=schedule, sgd=sgd, text=text
+    )

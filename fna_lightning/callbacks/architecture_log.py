@@ -55,10 +55,11 @@ class ArchitectureLog(Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say before any GPU time is spent if the target cannot be met."""
-        self._derive(cast("ArchitectureAdaptation", pl_module), write=False)
-        if trainer.ckpt_path is None and trainer.is_global_zero:
+        module = cast("ArchitectureAdaptation", pl_module)
+        self._derive(module, write=False)
+        if module.iteration == 0 and trainer.is_global_zero:
             (self._folder / ALPHAS).unlink(missing_ok=True)
-        self._record(trainer, cast("ArchitectureAdaptation", pl_module))
+        self._record(trainer, module)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from typing import cast
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from fna_lightning.modules.base import AdaptationModule
 
 
 class BatchNormCalibration(Callback):
@@ -28,7 +31,7 @@ class BatchNormCalibration(Callback):
         """Estimate, unless the run continues from a checkpoint."""
         norms = [m for m in pl_module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
         loader = trainer.train_dataloader
-        if trainer.ckpt_path is not None or not norms or loader is None:
+        if cast("AdaptationModule", pl_module).iteration > 0 or not norms or loader is None:
             return
         momenta = [norm.momentum for norm in norms]
         for norm in norms:

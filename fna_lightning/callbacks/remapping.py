@@ -16,7 +16,7 @@ from fna_lightning.remapping import RemapReport, remap
 
 
 class RemappingCallback(Callback):
-    """Calls `fna_lightning.remapping.remap` once, before optimisers and replicas are made; never on resume.
+    """Calls `fna_lightning.remapping.remap` once, before the first step; never on resume.
 
     Args:
         seed: the trained network, or None.
@@ -38,12 +38,12 @@ class RemappingCallback(Callback):
         self._supernet = supernet
         self._report_path = report_path
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Remap, unless the run continues from a checkpoint."""
-        if stage != "fit" or trainer.ckpt_path is not None or self.report is not None:
-            return
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remap, unless the run continues from a checkpoint, which has been restored by now."""
         if not isinstance(pl_module, AdaptationModule):
             raise ConfigError(f"{type(pl_module).__name__} has no backbone to remap")
+        if pl_module.iteration > 0 or self.report is not None:
+            return
         self.report = remap(self._seed, pl_module.backbone, self._strategy, self._supernet)
         rank_zero_info(str(self.report))
         if self._report_path is not None and trainer.is_global_zero:

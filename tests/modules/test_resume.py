@@ -17,7 +17,8 @@ from fna_lightning.supernets import MobileSpace, build_supernet
 from fna_lightning.tasks import ClassificationTask
 
 ARCHITECTURE = parse_architecture(
-    "[[8, 8], ['k3_e1'], 1]|[[8, 12], ['k3_e6', 'k3_e3'], 2]|[[12, 16], ['k3_e6'], 2]|[[16, 24], ['conv_2d_1x1'], 1]"
+    "[[8, 8], ['k3_e1'], 1]|[[8, 12], ['k3_e6', 'k3_e3'], 2]|"
+    "[[12, 16], ['k3_e6'], 2]|[[16, 24], ['conv_2d_1x1'], 1]"
 )
 EPOCHS = 3
 BATCHES = 5
@@ -40,7 +41,12 @@ def sgd(parameters):
 
 def schedule(optimizer, steps_per_epoch, epochs):
     return multistep(
-        optimizer, steps_per_epoch=steps_per_epoch, epochs=epochs, milestones=[2], warmup_steps=4, warmup_factor=0.1
+        optimizer,
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+        milestones=[2],
+        warmup_steps=4,
+        warmup_factor=0.1,
     )
 
 
@@ -71,7 +77,7 @@ class SaveAt(Callback):
     def __init__(self, iteration, path):
         self.iteration, self.path = iteration, path
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+    def on_train_batch_end(self, trainer, pl_module, *_):
         if pl_module.iteration == self.iteration:
             trainer.save_checkpoint(self.path)
 

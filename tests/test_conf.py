@@ -1,0 +1,221 @@
+"""Every configuration composes, and the recipes' numbers are the papers'."""
+
+import re
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fna_lightning.files import CONF_DIR
+from fna_lightning.runs import build
+
+EXPERIMENTS = sorted(
+    path.relative_to(CONF_DIR / "experiment").with_suffix("").as_posix()
+    for path in (CONF_DIR / "experiment").rglob("*.yaml")
+)
+# Groups whose options stand on their own, with what an option needs besides.
+GROUPS = (
+    "architecture",
+    "data",
+    "detector",
+    "logger",
+    "remap",
+    "seed",
+    "strategy",
+    "trainer",
+    "optimizer",
+    "schedule",
+)
+GIVEN = ("+data.root=somewhere", "+seed.weights=seed.pth")
+
+
+def composed(entry, *overrides, resolve=True):
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = compose(entry, list(overrides), return_hydra_config=False)
+    config.paths.output = "run"
+    if resolve:
+        OmegaConf.resolve(config)
+    return config
+
+
+def entry_of(experiment):
+    return "search" if re.search(r"[_/]search$", experiment) else "train"
+
+
+def recipe(experiment):
+    entry = entry_of(experiment)
+    return composed(entry, f"experiment={experiment}", "++data.root=somewhere", "++seed.weights=seed.pth")
+
+
+def targets(node):
+    """Every mapping with a `_target_`."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for value in node.values():
+            yield from targets(value)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiments_compose_whole(experiment):
+    config = recipe(experiment)
+    assert not OmegaConf.missing_keys(config)
+    needed = {"search", "space", "cost"} if entry_of(experiment) == "search" else {"optimizer", "schedule", "clip"}
+    assert needed <= set(config)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiments_name_real_things(experiment):
+    for node in targets(OmegaConf.to_container(recipe(experiment))):
+        partial = build.make(OmegaConf.create({**node, "_partial_": True}))
+        assert callable(partial.func)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiments_say_what_they_are(experiment):
+    text = (CONF_DIR / "experiment" / f"{experiment}.yaml").read_text()
+    assert re.match(r"# @package _global_\n# \w", text)
+
+
+def options():
+    for group in GROUPS:
+        for path in sorted((CONF_DIR / group).glob("*.yaml")):
+            yield group, path.stem
+
+
+@pytest.mark.parametrize(("group", "option"), list(options()), ids="=".join)
+def test_every_option_composes(group, option):
+    given = [f"{group}={option}", "++data.root=somewhere", "++seed.weights=seed.pth"]
+    given += ["architecture.path=net.txt"] if option == "file" else []
+    config = composed("train", *given)
+    assert not OmegaConf.missing_keys(config)
+    assert group in config
+
+
+@pytest.mark.parametrize("entry", ["train", "search", "evaluate"])
+def test_defaults_compose_and_name_what_is_missing(entry):
+    config = composed(entry, resolve=False)
+    assert set(OmegaConf.missing_keys(config)) == ({"checkpoint"} if entry == "evaluate" else set())
+
+
+def test_evaluate_takes_another_set():
+    config = composed(
+        "evaluate", "checkpoint=run", "data=coco", "data.root=somewhere", "+task.backend=pycocotools"
+    )
+    assert config.data.root == "somewhere"
+    assert config.task.backend == "pycocotools"
+
+
+@pytest.mark.parametrize(
+    ("entry", "override"),
+    [
+        ("train", "nonsense=1"),
+        ("train", "trainer.nonsense=1"),
+        ("search", "search.nonsense=1"),
+        ("search", "space.nonsense=1"),
+        ("train", "remap=nonsense"),
+        ("train", "experiment=nonsense"),
+    ],
+)
+def test_what_is_unknown_is_refused(entry, override):
+    with pytest.raises((HydraException, OmegaConfBaseException)):
+        composed(entry, override)
+
+
+def test_options_of_one_group_have_one_set_of_keys():
+    """So that changing the option keeps the other overrides valid."""
+    for group in ("remap", "seed", "strategy"):
+        keys = {frozenset(yaml.safe_load(path.read_text())) for path in (CONF_DIR / group).glob("*.yaml")}
+        assert len(keys) == 1, group
+
+
+# FNA, RetinaNet on COCO: spec FNA 3.1 to 3.4.
+SEARCH = {
+    "trainer.max_epochs": 14,
+    "search.warmup_epochs": 8,
+    "search.share": 0.5,
+    "search.weight_steps": 1,
+    "search.temperature": 1.0,
+    "search.clip_weights": 35,
+    "search.clip_architecture": 35,
+    "search.weights._target_": "torch.optim.SGD",
+    "search.weights.lr": 0.02,
+    "search.weights.momentum": 0.9,
+    "search.weights.weight_decay": 1e-4,
+    "search.schedule.milestones": [8, 11],
+    "search.schedule.gamma": 0.1,
+    "search.schedule.warmup_steps": 500,
+    "search.schedule.warmup_factor": 1 / 3,
+    "search.architecture._target_": "torch.optim.Adam",
+    "search.architecture.lr": 3e-4,
+    "search.architecture.betas": [0.5, 0.999],
+    "search.architecture.weight_decay": 1e-3,
+    "cost.weight": 0.02,
+    "cost.log_base": 10,
+    "cost.target": None,
+    "cost.input_size": [800, 1088],
+    "space.depths": {2: 4, 3: 4, 4: 4, 5: 4, 6: 4, 7: 1},
+    "space.candidates": ["k3_e3", "k3_e6", "k5_e3", "k5_e6", "k7_e3", "k7_e6"],
+    "space.skip": True,
+    "data.batch_size": 1,
+}
+# Parameter adaptation: spec FNA 6.1.
+TRAIN = {
+    "trainer.max_epochs": 12,
+    "optimizer._target_": "torch.optim.SGD",
+    "optimizer.lr": 0.05,
+    "optimizer.momentum": 0.9,
+    "optimizer.weight_decay": 5e-5,
+    "schedule.milestones": [8, 11],
+    "schedule.gamma": 0.1,
+    "schedule.warmup_steps": 500,
+    "schedule.warmup_factor": 1 / 3,
+    "clip": 35,
+    "strategy.sync_batchnorm": True,
+    "data.batch_size": 4,
+    "cost.input_size": [800, 1088],
+}
+BOTH = {
+    "data.short_side": 800,
+    "data.long_side": 1333,
+    "data.flip": 0.5,
+    "data.pad": 32,
+    "detector.features": [3, 5, 7],
+    "detector.fpn_channels": 256,
+    "detector.head_depth": 4,
+    "detector.anchor_scale": 4.0,
+    "detector.scales_per_octave": 3,
+    "detector.anchor_ratios": [0.5, 1.0, 2.0],
+    "detector.positive_iou": 0.5,
+    "detector.negative_iou": 0.4,
+    "detector.focal_alpha": 0.25,
+    "detector.focal_gamma": 2.0,
+    "detector.box_beta": 0.11,
+    "detector.score_threshold": 0.05,
+    "detector.nms_threshold": 0.5,
+    "detector.candidates_per_level": 1000,
+    "detector.max_detections": 100,
+    "remap.strategy": "fna",
+    "remap.source": "seed",
+}
+
+
+@pytest.mark.parametrize(
+    ("experiment", "numbers"),
+    [("fna/retinanet_coco_search", SEARCH | BOTH), ("fna/retinanet_coco", TRAIN | BOTH)],
+)
+def test_numbers_of_the_paper(experiment, numbers):
+    config = recipe(experiment)
+    found = {key: OmegaConf.select(config, key) for key in numbers}
+    plain = {
+        key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in found.items()
+    }
+    assert plain == numbers
+
+
+def test_eight_gpus():
+    config = composed("train", "strategy=ddp")
+    assert (config.strategy.devices, config.strategy.accelerator, config.strategy.strategy) == (8, "gpu", "ddp")
