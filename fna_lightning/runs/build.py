@@ -21,6 +21,7 @@ from fna_lightning.callbacks import RemappingCallback
 from fna_lightning.checkpoints import PUBLISHED, Seed, checkpoint_of, load_seed, read_file, tensors_of
 from fna_lightning.data.base import DataModule
 from fna_lightning.errors import ConfigError, UserError
+from fna_lightning.runs.checkpoint_io import WholeCheckpoints
 from fna_lightning.tasks.base import Task
 
 CHECKPOINTS = "checkpoints"
@@ -162,6 +163,7 @@ def build_trainer(config: DictConfig, folder: Path, callbacks: list[Callback], *
         callbacks=callbacks,
         logger=build_loggers(config),
         default_root_dir=str(folder),
+        plugins=[WholeCheckpoints()],
         # The data modules shard by themselves.
         use_distributed_sampler=False,
         **options,

@@ -31,17 +31,17 @@ def run_folder() -> Path:
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """The resolved settings as plain data."""
-    return cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+    """The settings as plain data, resolved but for the run's own directory."""
+    settings = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+    settings["paths"]["output"] = "${hydra:runtime.output_dir}"
+    for logger in settings["logger"].values():
+        logger["save_dir"] = "${paths.output}"
+    return settings
 
 
 def save_config(config: DictConfig, folder: Path) -> None:
-    """Write `config.yaml`: everything resolved but the run's own directory."""
-    resolved = OmegaConf.create(plain(config))
-    resolved.paths.output = "${hydra:runtime.output_dir}"
-    for logger in resolved.logger.values():
-        logger.save_dir = "${paths.output}"
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(resolved) + _HYDRA.lstrip())
+    """Write `config.yaml`, from which the run can be started again."""
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))) + _HYDRA.lstrip())
 
 
 def training_command(folder: Path) -> str:

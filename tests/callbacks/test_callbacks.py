@@ -247,7 +247,7 @@ def test_calibration_moves_no_parameter(adaptation):
 class Save(Callback):
     def on_train_epoch_end(self, trainer, *_):
         if trainer.current_epoch == 0:
-            trainer.save_checkpoint(trainer.default_root_dir / "a.ckpt")
+            trainer.save_checkpoint(f"{trainer.default_root_dir}/a.ckpt")
 
 
 def test_calibration_happens_at_a_runs_start_alone(adaptation, tmp_path):
