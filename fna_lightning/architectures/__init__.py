@@ -3,6 +3,7 @@
 from fna_lightning.architectures.files import (
     Architecture,
     architecture_from_dict,
+    architecture_yaml,
     load_architecture,
     parse_architecture,
     published_names,
@@ -16,6 +17,7 @@ __all__ = [
     "Operation",
     "Stage",
     "architecture_from_dict",
+    "architecture_yaml",
     "load_architecture",
     "parse_architecture",
     "published_names",

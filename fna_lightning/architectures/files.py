@@ -96,7 +96,12 @@ def save_architecture(architecture: Architecture, path: str | Path) -> None:
     if path.suffix == ".txt":
         write_text(path, f"{architecture}\n")
     else:
-        write_text(path, yaml.safe_dump(architecture.to_dict(), sort_keys=False, default_flow_style=None))
+        write_text(path, architecture_yaml(architecture))
+
+
+def architecture_yaml(architecture: Architecture) -> str:
+    """`architecture` as YAML, which `parse_architecture` reads back equal."""
+    return yaml.safe_dump(architecture.to_dict(), sort_keys=False, default_flow_style=None)
 
 
 def _find(source: str | Path) -> Path:

@@ -199,8 +199,17 @@ def prepare_network(config: DictConfig, network: nn.Module) -> nn.Module:
 
 
 def resume_path(config: DictConfig) -> str | None:
-    """The checkpoint to continue from, None for a new run."""
-    return None if config.resume is None else str(checkpoint_of(config.resume))
+    """The checkpoint to continue from, None for a new run.
+
+    Raises:
+        UserError: where there is none.
+    """
+    if config.resume is None:
+        return None
+    path = checkpoint_of(config.resume)
+    if not path.is_file():
+        raise ConfigError(f"resume={config.resume}: no such file; give a run directory or a checkpoint in one")
+    return str(path)
 
 
 def _wandb(settings: DictConfig) -> Logger:

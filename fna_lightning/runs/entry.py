@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from fna_lightning.errors import UserError
@@ -96,7 +96,8 @@ def one_line(error: BaseException) -> str:
 def _is_users(error: BaseException) -> bool:
     """Whether Hydra only wraps an error of ours, or complains of the command line itself."""
     causes = _chain(error)
-    if any(isinstance(link, UserError) for link in causes):
+    # Hydra reports a malformed override with its parser's own errors behind it.
+    if any(isinstance(link, (UserError, OverrideParseException)) for link in causes):
         return True
     return all(isinstance(link, (HydraException, OmegaConfBaseException)) for link in causes)
 

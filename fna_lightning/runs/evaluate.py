@@ -5,21 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-import lightning as L
-import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from fna_lightning.architectures import architecture_yaml
 from fna_lightning.backbones import build_backbone
 from fna_lightning.checkpoints import checkpoint_of
-from fna_lightning.costs import count
 from fna_lightning.errors import CheckpointError
 from fna_lightning.modules import ParameterAdaptation
-from fna_lightning.reporting.html import write_report
-from fna_lightning.reporting.results import write_results
-from fna_lightning.reporting.tables import print_summary
 from fna_lightning.runs import build
-from fna_lightning.runs.folder import plain, quieten, run_folder, save_config
+from fna_lightning.runs.folder import begin, conclude, save_config
 from fna_lightning.runs.samples import sample_pictures
+from fna_lightning.runs.validation import check_types
 from fna_lightning.tasks.coco_metric import CocoMetric
 
 
@@ -29,12 +25,10 @@ def evaluate(config: DictConfig) -> float:
     Returns:
         The task's monitored score.
     """
-    quieten()
-    L.seed_everything(config.random_seed, workers=False, verbose=False)
-    folder = run_folder()
+    folder = begin(config)
     checkpoint = checkpoint_of(config.checkpoint)
     _adopt(config, checkpoint)
-    save_config(config, folder)
+    check_types(config)
     architecture = build.resolve_architecture(config)
     task = build.make(config.task)
     backbone = build_backbone(architecture, build.out_stages(config, architecture))
@@ -45,9 +39,10 @@ def evaluate(config: DictConfig) -> float:
     network = build.build_network(config, backbone, data.num_classes)
     build.load_parameters(network, checkpoint)
     build.prepare_network(config, network)
-    text = yaml.safe_dump(architecture.to_dict(), sort_keys=False)
+    text = architecture_yaml(architecture)
     module = ParameterAdaptation(network, task, text, build.make(config.optimizer), build.make(config.schedule))
     trainer = build.build_trainer(config, folder, [])
+    save_config(config, folder)
     scores = trainer.validate(module, datamodule=data, verbose=False)[0]
     scores = {name.removeprefix("val/"): float(value) for name, value in scores.items()}
     if trainer.is_global_zero:
@@ -76,20 +71,15 @@ def _adopt(config: DictConfig, checkpoint: Path) -> None:
 
 
 def _finish(config: DictConfig, folder: Path, module: ParameterAdaptation, scores: dict[str, float]) -> None:
-    input_size = cast("tuple[int, int]", tuple(config.cost.input_size))
     metric = module.metric
     if isinstance(metric, CocoMetric):
         metric.write_results(folder / "detections.json")
         scores = scores | {f"AP/{name}": value for name, value in metric.per_class().items()}
-    results = write_results(
+    conclude(
+        config,
         folder,
-        entry="evaluate",
+        title="Evaluation",
         metrics=scores,
-        cost=count(module.network, input_size),
-        input_size=input_size,
-        seconds=0.0,
-        images=0,
-        config=plain(config),
+        network=module.network,
+        pictures=sample_pictures(module),
     )
-    write_report(folder, "Evaluation", sample_pictures(module))
-    print_summary(folder, results, None)

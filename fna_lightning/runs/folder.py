@@ -7,13 +7,23 @@ import re
 import shlex
 import warnings
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
+from fna_lightning.callbacks import Timekeeper
+from fna_lightning.costs import count
 from fna_lightning.files import write_text
-from fna_lightning.reporting.tables import relative_path
+from fna_lightning.reporting.html import write_report
+from fna_lightning.reporting.results import write_results
+from fna_lightning.reporting.tables import print_summary, relative_path
+from fna_lightning.runs.validation import check_types
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # What config.yaml needs besides the settings, to be run again by --config-dir and --config-name.
 _HYDRA = """
@@ -28,6 +38,41 @@ hydra:
 def run_folder() -> Path:
     """This run's directory, as Hydra made it."""
     return Path(HydraConfig.get().runtime.output_dir)
+
+
+def begin(config: DictConfig) -> Path:
+    """Fix the random seed; return this run's directory. Nothing is written before all settings are checked."""
+    quieten()
+    check_types(config)
+    L.seed_everything(config.random_seed, workers=False, verbose=False)
+    return run_folder()
+
+
+def conclude(
+    config: DictConfig,
+    folder: Path,
+    *,
+    title: str,
+    metrics: dict[str, float],
+    network: nn.Module,
+    clock: Timekeeper | None = None,
+    pictures: dict[str, Figure] | None = None,
+    next_command: str | None = None,
+) -> None:
+    """Write `results.json` and `report.html`, print the summary; `network` is what is counted."""
+    input_size = cast("tuple[int, int]", tuple(config.cost.input_size))
+    results = write_results(
+        folder,
+        entry=str(HydraConfig.get().job.name),
+        metrics=metrics,
+        cost=count(network, input_size),
+        input_size=input_size,
+        seconds=clock.seconds if clock else 0.0,
+        images=clock.images if clock else 0,
+        config=plain(config),
+    )
+    write_report(folder, title, pictures)
+    print_summary(folder, results, next_command)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

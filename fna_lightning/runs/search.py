@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import lightning as L
-import yaml
 from omegaconf import DictConfig
 
-from fna_lightning.architectures import save_architecture
+from fna_lightning.architectures import architecture_yaml, save_architecture
 from fna_lightning.backbones import build_backbone
 from fna_lightning.callbacks import ArchitectureLog, Timekeeper, diagnose
-from fna_lightning.costs import count, tabulate
+from fna_lightning.costs import tabulate
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules import ArchitectureAdaptation, SearchData, SearchOptimizers
-from fna_lightning.reporting.html import write_report
-from fna_lightning.reporting.results import write_results
-from fna_lightning.reporting.tables import print_summary
 from fna_lightning.runs import build
-from fna_lightning.runs.folder import plain, quieten, run_folder, save_config, training_command
+from fna_lightning.runs.folder import begin, conclude, save_config, training_command
 from fna_lightning.search import CostObjective
-from fna_lightning.supernets import Supernet, build_supernet
+from fna_lightning.supernets import build_supernet
 
 
 def search(config: DictConfig) -> float:
@@ -36,25 +31,26 @@ def search(config: DictConfig) -> float:
         raise ConfigError(
             "compile=true: the search's network changes with every path; compile in train.py instead"
         )
-    quieten()
-    L.seed_everything(config.random_seed, workers=False, verbose=False)
-    folder = run_folder()
+    if str(config.trainer.precision).startswith("16"):
+        # Before Lightning is asked: on a CPU it would take bf16-mixed in silence.
+        raise ConfigError(
+            f"trainer.precision={config.trainer.precision}: the search runs in 32-true or bf16-mixed"
+        )
+    folder = begin(config)
     architecture = build.resolve_architecture(config)
-    save_config(config, folder)
     task = build.make(config.task)
     remapping = build.build_remapping(config, folder)
     stages = build.out_stages(config, architecture)
     supernet = build_supernet(
         build.make(config.space)(architecture), stages, temperature=config.search.temperature
     )
-    input_size = cast("tuple[int, int]", tuple(config.cost.input_size))
-    tabulate(supernet, input_size)
+    tabulate(supernet, cast("tuple[int, int]", tuple(config.cost.input_size)))
     data = build.build_data(config, task)
     network = build.prepare_network(config, build.build_network(config, supernet, data.num_classes))
     module = ArchitectureAdaptation(
         network,
         task,
-        yaml.safe_dump(architecture.to_dict(), sort_keys=False),
+        architecture_yaml(architecture),
         CostObjective(config.cost.weight, config.cost.log_base, config.cost.target),
         _optimizers(config.search),
         config.search.warmup_epochs,
@@ -72,10 +68,22 @@ def search(config: DictConfig) -> float:
         *build.build_checkpointing(folder, None),
     ]
     trainer = build.build_trainer(config, folder, callbacks, **_strategy(config))
+    save_config(config, folder)
     trainer.fit(module, datamodule=halves, ckpt_path=build.resume_path(config))
     figures = diagnose(supernet)
     if trainer.is_global_zero:
-        _finish(config, module, clock, figures)
+        found = supernet.architecture_of(supernet.best_path(module.objective.limit(supernet)))
+        save_architecture(found, folder / "architecture.yaml")
+        save_architecture(found, folder / "architecture.txt")
+        conclude(
+            config,
+            folder,
+            title="Architecture search",
+            metrics=figures,
+            network=build_backbone(found, stages),
+            clock=clock,
+            next_command=training_command(folder),
+        )
     return figures["expected_madds"] / 1e9
 
 
@@ -92,28 +100,3 @@ def _optimizers(options: Any) -> SearchOptimizers:
 def _strategy(config: DictConfig) -> dict[str, Any]:
     """A path leaves most parameters without gradient, which plain DDP refuses."""
     return {"strategy": "ddp_find_unused_parameters_true"} if config.strategy.strategy == "ddp" else {}
-
-
-def _finish(
-    config: DictConfig, module: ArchitectureAdaptation, clock: Timekeeper, figures: dict[str, float]
-) -> None:
-    folder = run_folder()
-    supernet: Supernet = module.supernet
-    path = supernet.best_path(module.objective.limit(supernet))
-    derived = supernet.architecture_of(path)
-    save_architecture(derived, folder / "architecture.yaml")
-    save_architecture(derived, folder / "architecture.txt")
-    input_size = cast("tuple[int, int]", tuple(config.cost.input_size))
-    stages = [int(name) for name in module.backbone.out_channels]
-    results = write_results(
-        folder,
-        entry="search",
-        metrics=figures,
-        cost=count(build_backbone(derived, stages), input_size),
-        input_size=input_size,
-        seconds=clock.seconds,
-        images=clock.images,
-        config=plain(config),
-    )
-    write_report(folder, "Architecture search")
-    print_summary(folder, results, training_command(folder))
