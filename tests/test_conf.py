@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fna_lightning.files import CONF_DIR
 from fna_lightning.runs import build
+from fna_lightning.runs.validation import check_types
 
 EXPERIMENTS = sorted(
     path.relative_to(CONF_DIR / "experiment").with_suffix("").as_posix()
@@ -75,6 +76,11 @@ def test_experiments_name_real_things(experiment):
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiments_have_the_right_types(experiment):
+    assert check_types(recipe(experiment)) is None
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_experiments_say_what_they_are(experiment):
     text = (CONF_DIR / "experiment" / f"{experiment}.yaml").read_text()
     assert re.match(r"# @package _global_\n# \w", text)
@@ -86,13 +92,14 @@ def options():
             yield group, path.stem
 
 
-@pytest.mark.parametrize(("group", "option"), list(options()), ids="=".join)
+@pytest.mark.parametrize(("group", "option"), list(options()), ids=str)
 def test_every_option_composes(group, option):
     given = [f"{group}={option}", "++data.root=somewhere", "++seed.weights=seed.pth"]
     given += ["architecture.path=net.txt"] if option == "file" else []
     config = composed("train", *given)
     assert not OmegaConf.missing_keys(config)
     assert group in config
+    check_types(config)
 
 
 @pytest.mark.parametrize("entry", ["train", "search", "evaluate"])

@@ -79,6 +79,10 @@ def one_line(error: BaseException) -> str:
             # From a loader process an error arrives with its whole traceback, the message last.
             last = [line for line in str(link).splitlines() if line.strip()][-1]
             return re.sub(r"^fna_lightning\.errors\.\w+: ", "", last.strip())
+    for link in chain:
+        if isinstance(link, OverrideParseException):
+            reason = str(link).splitlines()[0]
+            return f"{link.override}: cannot be read ({reason}); --help shows how settings are written"
     text = " ".join(str(link) for link in chain)
     unknown = re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", text)
     if unknown:

@@ -41,7 +41,12 @@ def run_folder() -> Path:
 
 
 def begin(config: DictConfig) -> Path:
-    """Fix the random seed; return this run's directory. Nothing is written before all settings are checked."""
+    """Check the settings' types and fix the random seed; return this run's directory, still unwritten.
+
+    Raises:
+        ConfigError: for a setting of the wrong type.
+    """
+    check_types(config)
     quieten()
     check_types(config)
     L.seed_everything(config.random_seed, workers=False, verbose=False)

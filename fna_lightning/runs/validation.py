@@ -88,13 +88,14 @@ def _targets(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictCo
 def _hints(target: Any) -> dict[str, Any]:
     """Argument -> annotation, those of base classes included, because `**settings` go there."""
     owners = [base.__init__ for base in reversed(target.__mro__)] if inspect.isclass(target) else [target]
-    hints: dict[str, Any] = {}
-    for owner in owners:
-        try:
-            hints |= typing.get_type_hints(owner)
-        except (NameError, TypeError):
-            continue  # annotations that cannot be read judge nothing
-    return hints
+    return {name: kind for owner in owners for name, kind in _own_hints(owner).items()}
+
+
+def _own_hints(function: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):
+        return {}  # annotations that cannot be read judge nothing
 
 
 def _check(key: str, value: Any, kind: Any) -> None:
@@ -146,5 +147,5 @@ def _describe(kind: Any) -> str:
     if origin is tuple and Ellipsis not in parts:
         return f"a list of {len(parts)}: " + ", ".join(map(_describe, parts))
     if inspect.isclass(origin) and issubclass(origin, Mapping):
-        return "a mapping"
+        return f"a mapping, each key {_describe(parts[0])} and each value {_describe(parts[1])}"
     return f"a list, each {_describe(parts[0])}" if parts else "another value"

@@ -28,7 +28,7 @@ DETECTION = (
     "trainer.limit_train_batches=3",
     "trainer.log_every_n_steps=1",
 )
-SEARCH = (*DETECTION, "search.warmup_epochs=1", "search.log_every=2")
+SEARCH = (*DETECTION, "search.warmup_epochs=1", "search.log_every=2", "space.candidates=[k3_e3,k5_e6]")
 CLASSIFICATION = (
     "experiment=demo/seed",
     "data.num_train=16",

@@ -102,7 +102,7 @@ BROKEN_SETS = {
     "empty root": (lambda s: (shutil.rmtree(s.root), s.root.mkdir()), ["set", "empty", "data.root"]),
     "not coco": (lambda s: s.write({"a": 1}), ["train.json", "is not a COCO"]),
     "not json": (lambda s: s.file().write_text("{"), ["train.json", "is not JSON"]),
-    "no annotation file": (lambda s: s.file().unlink(), ["train.json", "no such file"]),
+    "no annotation file": (lambda s: s.file().unlink(), ["train.json", "no such annotation file"]),
     "missing image": (lambda s: (s.root / "train" / "2.jpg").unlink(), ["train", "2.jpg", "missing"]),
     "truncated image": (lambda s: truncate(s.root / "train" / "2.jpg"), ["2.jpg", "truncated"]),
     "no image": (lambda s: (s.root / "train" / "2.jpg").write_text("<html>"), ["2.jpg", "no image"]),
@@ -118,8 +118,9 @@ BROKEN_SETS = {
 }
 
 
-@pytest.mark.parametrize("case", BROKEN_SETS)
-@pytest.mark.parametrize("entry", ["train", "search"])
+@pytest.mark.parametrize(
+    ("entry", "case"), [*(("train", case) for case in BROKEN_SETS), ("search", "box of no area")]
+)
 def test_broken_sets(refused, coco, entry, case):
     damage, words = BROKEN_SETS[case]
     damage(coco)
@@ -184,7 +185,7 @@ SETTINGS = [
     ("search", ["search.share=1"], ["share", "1"]),
     ("search", ["cost.target=1e3"], ["cannot be met"]),
     ("search", ["cost.log_base=1"], ["cost.log_base=1"]),
-    ("search", ["+space.depths.9=2"], ["stage 9"]),
+    ("search", ["++space.depths={2:2,9:2}"], ["stage 9"]),
     ("search", ["space.candidates=[k3_e3,k4_e6]"], ["kernel 4"]),
     ("search", ["space.candidates=[conv3]"], ["conv3"]),
     ("search", ["trainer.precision=16-true"], ["trainer.precision=16-true"]),
