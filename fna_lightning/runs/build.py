@@ -11,7 +11,8 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ from fna_lightning.callbacks import RemappingCallback
 from fna_lightning.checkpoints import PUBLISHED, Seed, checkpoint_of, load_seed, read_file, tensors_of
 from fna_lightning.data.base import DataModule
 from fna_lightning.errors import ConfigError, UserError
+from fna_lightning.files import write_text
 from fna_lightning.runs.checkpoint_io import WholeCheckpoints
 from fna_lightning.tasks.base import Task
 
@@ -172,7 +174,23 @@ def build_trainer(config: DictConfig, folder: Path, callbacks: list[Callback], *
 
 def build_loggers(config: DictConfig) -> list[Logger]:
     """The loggers of `logger`, the CSV file first."""
-    return [_wandb(node) if name == "wandb" else make(node) for name, node in config.logger.items()]
+    loggers = [_wandb(node) if name == "wandb" else make(node) for name, node in config.logger.items()]
+    if config.resume is not None:
+        for logger in loggers:
+            if isinstance(logger, CSVLogger):
+                _continue_csv(logger)
+    return loggers
+
+
+@rank_zero_only
+def _continue_csv(logger: CSVLogger) -> None:
+    """Keep the rows that are there already, which Lightning would delete, and go on behind them."""
+    path = Path(logger.log_dir) / "metrics.csv"
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+        writer = logger.experiment
+        write_text(path, text)
+        writer.metrics_keys = text.partition("\n")[0].strip().split(",")
 
 
 def build_checkpointing(folder: Path, monitor: str | None) -> list[Callback]:
