@@ -30,9 +30,9 @@ def launch(main: Callable[[], Any]) -> None:
 
     `HYDRA_FULL_ERROR=1` shows the traceback instead.
     """
-    # Read when torch is loaded, which is later. Idle threads that spin take the cores from loader processes and
-    # neighbours; on a busy machine that makes a step ten times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read when torch is loaded, which is later. Idle threads that spin for long take the cores from loader
+    # processes and neighbours, which on a busy machine makes a step ten times slower.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     sys.argv[1:] = short_architecture(sys.argv[1:])
     global _show_traceback
     _show_traceback = os.environ.get(_FULL_ERROR) == "1"
