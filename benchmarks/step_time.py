@@ -12,12 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,8 +42,8 @@ def main() -> None:
     if options.memory_of:
         print(json.dumps(peak_memory(options.memory_of, options)))
         return
-    seconds = times(options)
     memory = {kind: _memory_in_own_process(kind) for kind in KINDS}
+    seconds = times(options)
     height, width = options.size
     print(f"\n{_machine(options.device)}; torch {torch.__version__}; RetinaNet, {CLASSES} classes, ", end="")
     print(f"{options.channels} channels, batch {options.batch} of {height}x{width}, {options.repeats} repeats\n")
@@ -73,14 +73,13 @@ def times(options: argparse.Namespace) -> dict[str, float]:
 
 def peak_memory(kind: str, options: argparse.Namespace) -> int:
     """Bytes at the peak of three steps: allocated on the GPU, or resident beyond the libraries' share."""
-    torch.zeros(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = _peak_resident()
     step = build_step(kind, options)
     for _ in range(3):
         step()
     if options.device == "cuda":
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return _peak_resident() - before
 
 
 def build_step(kind: str, options: argparse.Namespace) -> Callable[[], Any]:
@@ -151,6 +150,12 @@ def make_batch(options: argparse.Namespace) -> tuple[Tensor, list[Tensor], list[
 def _memory_in_own_process(kind: str) -> int:
     command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", kind]
     return int(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def _peak_resident() -> int:
+    """Bytes at the peak of this process; unlike getrusage's, not inherited from the one that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def _wait(device: str) -> None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _OVERRIDES = Path(".hydra") / "overrides.yaml"
 
 
+QUOTE = "'"
+
+
 @dataclass(frozen=True)
 class Job:
     """One job of a sweep.
@@ -95,6 +98,10 @@ def summarise(folder: Path) -> None:
     console.print(runs_table(rows, title=f"Sweep of {len(jobs)} jobs"))
     for name in written:
         console.print(relative_path(folder / name), soft_wrap=True, markup=False, highlight=False)
+    best = _best_trained(jobs)
+    if best is not None:
+        command = f"python evaluate.py checkpoint={relative_path(folder / best)}"
+        console.print(f"\nNext:\n{command}", soft_wrap=True, markup=False, highlight=False)
 
 
 def read_jobs(folder: Path) -> list[Job]:
@@ -107,11 +114,28 @@ def read_jobs(folder: Path) -> list[Job]:
 def job_labels(jobs: Sequence[Job]) -> list[str]:
     """The overrides in which a job differs from another, joined; its folder where that says nothing."""
     common = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
-    labels = [" ".join(text for text in job.overrides if text not in common) for job in jobs]
+    labels = [" ".join(_typed(text) for text in job.overrides if text not in common) for job in jobs]
     return [
         label if label and labels.count(label) == 1 else f"{label} (job {job.name})".strip()
         for job, label in zip(jobs, labels, strict=True)
     ]
+
+
+def _typed(override: str) -> str:
+    """As a user types it: the short form of an architecture's path, without quotes that nothing needs."""
+    key, value = _key_value(override)
+    return f"{'architecture' if key == 'architecture.path' else key}={value.strip(QUOTE)}"
+
+
+def _best_trained(jobs: Sequence[Job]) -> str | None:
+    """The folder of the best of several trained networks."""
+    scores: dict[str, float] = {}
+    for job in jobs:
+        if job.results is not None and job.results.get("entry") == "train":
+            value = job.results["metrics"].get(monitored(job.results["metrics"]))
+            if value is not None:
+                scores[job.name] = value
+    return max(scores, key=scores.__getitem__) if scores else None
 
 
 def _overrides(folder: Path) -> tuple[str, ...]:
