@@ -53,6 +53,11 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
+def test_labels_show_architectures_as_they_are_typed():
+    jobs = [Job(str(n), ("architecture=file", f"architecture.path='{path}'"), None) for n, path in enumerate("ab")]
+    assert job_labels(jobs) == ["architecture=a", "architecture=b"]
+
+
 def test_summary_of_finished_and_failed_jobs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     sweep = tmp_path / "multirun" / "s"
@@ -72,7 +77,8 @@ def test_summary_of_finished_and_failed_jobs(tmp_path, monkeypatch, capsys):
     assert lines[1] == ["run", "multiply-adds", "parameters", "mAP"]
     assert lines[3] == ["cost.weight=0.1", "1.00", "B", "7", "0.2000"]
     assert lines[6] == ["cost.weight=9", "failed", "-", "-"]
-    assert lines[7:] == [["multirun/s/sweep.csv"], ["multirun/s/pareto.png"]]
+    assert lines[7:9] == [["multirun/s/sweep.csv"], ["multirun/s/pareto.png"]]
+    assert lines[9:] == [["Next:"], ["python", "evaluate.py", "checkpoint=multirun/s/2"]]
 
     table = rows(sweep / "sweep.csv")
     assert [row["job"] for row in table] == ["0", "1", "2", "10"]
