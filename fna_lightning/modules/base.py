@@ -78,19 +78,6 @@ class AdaptationModule(L.LightningModule):
         for name, value in scores.items():
             self.log(f"val/{name}", value, prog_bar=name == self.task.monitor)
 
-    def on_test_epoch_start(self) -> None:
-        """Begin a new score."""
-        self.metric.reset()
-
-    def test_step(self, batch: Batch, index: int) -> None:
-        """As in validation."""
-        self.validation_step(batch, index)
-
-    def on_test_epoch_end(self) -> None:
-        """Score the set."""
-        for name, value in self.metric.compute().items():
-            self.log(f"test/{name}", value)
-
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's interface
         """Make dropout and the like a function of (seed, iteration, rank), so that a resumed run repeats them."""
         torch.manual_seed(sample_seed(self._random_seed, self.iteration, self.global_rank))

@@ -85,7 +85,7 @@ class CocoMetric(Metric[DetectionBatch]):
     Args:
         annotations: COCO annotations of the validation images: a file, or what one holds.
         category_ids: COCO category id of every label; other categories do not count.
-        backend: "faster_coco_eval", or "pycocotools" for the same figures about eleven times slower.
+        backend: "faster_coco_eval", or "pycocotools" for the same figures, more slowly.
 
     Raises:
         ConfigError: the backend is unknown.
