@@ -7,21 +7,28 @@ their reference counts are touched.
 from __future__ import annotations
 
 import json
+import re
+import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
-from fna_lightning.data.checks import Problems
-from fna_lightning.errors import DataError
+from fna_lightning.data.positions import JsonPositions
+from fna_lightning.data.problems import Kind, Position, Problem, Problems, SetError
 
 Rows = list[dict[str, Any]]
+_Mask: TypeAlias = np.ndarray | np.bool_  # what comparing arrays gives, by its types
 
 TOLERANCE = 1.0
 """Pixels by which a box may reach over the image's edge; real sets round outwards. It is cut off."""
 SMALLEST = 0.01
 """A side of fewer pixels counts as none: it would vanish in single precision."""
+
+_NO_ID = -(2**63)  # stands for what is no integer of 64 bits
+_NOT_IN_NAMES = re.compile("[\0\ud800-\udfff]")  # no file system has these
 
 
 @dataclass(frozen=True)
@@ -109,38 +116,47 @@ class CocoAnnotations:
         }
 
 
-def read_annotations(file: Path, on_error: str = "raise") -> CocoAnnotations:
+def read_annotations(file: Path, problems: Problems | None = None) -> CocoAnnotations:
     """Read and check a COCO instances file.
 
     Args:
         file: The JSON file. Images need `id`, `file_name`, `width`, `height`; annotations `id`,
             `image_id`, `category_id`, `bbox`, and may have `area` and `iscrowd`; categories `id`, `name`.
-        on_error: What to do about single broken images and boxes: `raise`, or `skip` them with a warning.
+        problems: Takes in what is wrong with single entries: a malformed one, an id twice or unknown, a box of
+            no area or outside its image; decides whether that is left out. None stops at the first.
 
     Raises:
-        DataError: The file is missing, is not COCO, has no image or category; or a single image or box
-            is broken (an id twice or unknown, a box of no area or outside its image) and `on_error` is
-            `raise`.
+        DataError: The file is missing, is not COCO, has no image or category, or no usable one; a category is
+            broken; or an entry is, and may not be left out.
     """
-    images, annotations, categories = _tables(file)
-    category_ids, category_names = _read_categories(file, categories)
-    problems = Problems(file, on_error)
+    problems = Problems("raise") if problems is None else problems
+    positions = JsonPositions(file)
+    images, annotations, categories = (
+        _Table(file, name, rows, problems, positions) for name, rows in _read_tables(file).items()
+    )
+    category_ids, category_names = _read_categories(categories)
 
-    image_ids = _integers(file, "images", images, "id")
-    sizes = np.stack([_integers(file, "images", images, key) for key in ("height", "width")], axis=1)
-    names = _column(file, "images", images, "file_name", (str,))
-    good_images = _check_images(image_ids, sizes, problems)
+    image_ids = images.integers("id")
+    sizes = np.stack([images.integers(key) for key in ("height", "width")], axis=1)
+    names = images.column("file_name", "str", _is_name, "?")
+    _check_images(images, image_ids, sizes)
 
-    annotation_ids = _integers(file, "annotations", annotations, "id")
-    boxes = _read_boxes(file, annotations)
-    areas = np.array(_column(file, "annotations", annotations, "area", (int, float), np.nan), np.float64)
-    own_images = _integers(file, "annotations", annotations, "image_id")
-    own_categories = _integers(file, "annotations", annotations, "category_id")
+    annotation_ids = annotations.integers("id")
+    boxes = annotations.column("bbox", "[left, top, width, height]", _is_box, [0, 0, 0, 0])
+    boxes = np.array(boxes, np.float64).reshape(-1, 4)
+    areas = np.array(annotations.column("area", "int or float", _is_number, 0.0, np.nan), np.float64)
+    crowd = annotations.integers("iscrowd", 0).astype(bool)
+    own_images, own_categories = annotations.integers("image_id"), annotations.integers("category_id")
     image_of, image_known = _positions(own_images, image_ids)
-    labels, category_known = _positions(own_categories, np.asarray(category_ids))
+    labels, category_known = _positions(own_categories, np.asarray(category_ids, np.int64))
 
-    good = _check_references(annotation_ids, (own_images, image_known), (own_categories, category_known), problems)
-    good &= _check_boxes(boxes, sizes[image_of], image_known, annotation_ids, own_images, problems)
+    _check_references(annotations, annotation_ids, (own_images, image_known), (own_categories, category_known))
+    measured = image_known & images.good[image_of]
+    _check_boxes(annotations, boxes, (sizes[image_of], measured), annotation_ids, own_images)
+    for table in (images, annotations):
+        if table.rows and not table.good.any():
+            what = f"none of the {len(table.rows)} {table.name} is usable"
+            problems.append(Problem(Kind.SET, file, what, "correct them"))
     problems.settle()
 
     order = np.argsort(image_of, kind="stable")
@@ -156,134 +172,185 @@ def read_annotations(file: Path, on_error: str = "raise") -> CocoAnnotations:
         labels=labels[order],
         boxes=boxes[order],
         areas=np.where(np.isnan(areas), boxes[:, 2] * boxes[:, 3], areas)[order],
-        crowd=_integers(file, "annotations", annotations, "iscrowd", 0).astype(bool)[order],
+        crowd=crowd[order],
     )
-    return everything.keep(good_images, good[order])
+    return everything.keep(images.good, annotations.good[order])
 
 
-def _tables(file: Path) -> tuple[Rows, Rows, Rows]:
-    """The three lists of a COCO file."""
+class _Table:
+    """One list of a COCO file.
+
+    Args:
+        file: The file.
+        name: The list's key.
+        rows: Its entries.
+        problems: Takes in what is wrong with them.
+        positions: Finds them in the file.
+    """
+
+    def __init__(self, file: Path, name: str, rows: Rows, problems: Problems, positions: JsonPositions) -> None:
+        self._file = file
+        self.name = name
+        self.rows = rows
+        self.good = np.ones(len(rows), dtype=bool)
+        """(len(rows),) bool: entries of which nothing wrong is known."""
+        self._readable = np.ones(len(rows), dtype=bool)
+        self._problems = problems
+        self._position = positions.of(name)
+
+    def note(self, kind: Kind, bad: _Mask, describe: Callable[[int], str]) -> None:
+        """Note the entries where `bad` (len(rows),) bool holds, but malformed ones: they stand for nothing.
+
+        `describe` puts one of them into words.
+        """
+        self._problems.add(kind, bad & self._readable, self._file, describe, self._position)
+        self.good &= ~bad
+
+    def column(
+        self, key: str, expected: str, fits: Callable[[Any], bool], filler: Any, default: Any = None
+    ) -> list[Any]:
+        """`key` of every entry.
+
+        Args:
+            key: The key.
+            expected: What `fits` accepts, in words.
+            fits: Whether a value can be used.
+            filler: Stands in for values that cannot, whose entries are noted as malformed.
+            default: Of entries without the key; None if they need it.
+        """
+        values = [row.get(key, default) for row in self.rows]
+        bad = np.array([not fits(value) for value in values], dtype=bool)
+        kind = Kind.CATEGORY if self.name == "categories" else Kind.ENTRY
+
+        def describe(index: int) -> str:
+            found = reprlib.repr(self.rows[index][key]) if key in self.rows[index] else "missing"
+            return f"{self.name}[{index}].{key} is {found}, not {expected}"
+
+        self._problems.add(kind, bad, self._file, describe, self._position)
+        self._readable &= ~bad
+        self.good &= ~bad
+        for index in np.flatnonzero(bad):
+            values[index] = filler
+        return values
+
+    def integers(self, key: str, default: int | None = None) -> np.ndarray:
+        """`key` of every entry: (len(rows),) int64."""
+        return np.array(self.column(key, "int", _is_integer, _NO_ID, default), np.int64)
+
+
+def _read_tables(file: Path) -> dict[str, Rows]:
+    """The lists of images, annotations and categories of a COCO file."""
+
+    def refuse(what: str, mend: str, position: Position | None = None) -> NoReturn:
+        raise SetError(Problem(Kind.SET, file, what, mend, lambda: position))
+
     try:
         content = json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise DataError(f"{file}: no such annotation file; set data.root and data.*_annotations") from None
+        refuse("no such annotation file", "set data.root and data.*_annotations")
     except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror}); restore the file") from error
-    except ValueError as error:  # not JSON, or not text at all
-        raise DataError(f"{file}: is not JSON ({error}); restore the file") from None
+        refuse(f"cannot be read ({error.strerror})", "restore the file")
+    except json.JSONDecodeError as error:
+        refuse(f"is not JSON ({error.msg})", "restore the file", Position(error.lineno, error.colno))
+    except (ValueError, RecursionError) as error:  # not text at all, or brackets without end
+        refuse(f"is not JSON ({error})", "restore the file")
     if not isinstance(content, dict):
-        raise DataError(
-            f"{file}: is not a COCO file: a {type(content).__name__} where an object should be; convert it"
-        )
-    images, annotations, categories = (
-        _table(file, content, key) for key in ("images", "annotations", "categories")
-    )
-    if not images or not categories:
-        raise DataError(f"{file}: has no {'categories' if images else 'images'}; write them into the file")
-    return images, annotations, categories
+        refuse(f"is not a COCO file: a {type(content).__name__} where an object should be", "convert it")
+    tables = {}
+    for key in ("images", "annotations", "categories"):
+        rows = content.get(key)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            refuse(f"is not a COCO instances file: '{key}' is not a list of objects", "convert it")
+        if not rows and key != "annotations":
+            refuse(f"has no {key}", "write them into the file")
+        tables[key] = rows
+    return tables
 
 
-def _table(file: Path, content: dict[str, Any], key: str) -> Rows:
-    rows = content.get(key)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{file}: is not a COCO instances file: '{key}' is not a list of objects; convert it")
-    return rows
+def _is_integer(value: Any) -> bool:
+    return type(value) is int and -(2**63) < value < 2**63
 
 
-def _column(
-    file: Path, table: str, rows: Rows, key: str, kinds: tuple[type, ...], default: Any = None
-) -> list[Any]:
-    """`key` of every row; a missing one is an error unless there is a default."""
-    values = [row.get(key, default) for row in rows]
-    for index, value in enumerate(values):
-        if type(value) not in kinds:
-            found = f"{value!r:.40}" if key in rows[index] else "missing"
-            raise DataError(
-                f"{file}: is not a COCO instances file: {table}[{index}].{key} is {found}, "
-                f"not {' or '.join(kind.__name__ for kind in kinds)}; correct it"
-            )
-    return values
+def _is_number(value: Any) -> bool:
+    return type(value) is float or _is_integer(value)
 
 
-def _integers(file: Path, table: str, rows: Rows, key: str, default: int | None = None) -> np.ndarray:
-    return np.array(_column(file, table, rows, key, (int,), default), np.int64)
+def _is_text(value: Any) -> bool:
+    return type(value) is str
 
 
-def _read_categories(file: Path, rows: Rows) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    ids = _integers(file, "categories", rows, "id").tolist()
-    names = _column(file, "categories", rows, "name", (str,))
-    if len(set(ids)) < len(ids):
-        twice = next(i for i in ids if ids.count(i) > 1)
-        raise DataError(f"{file}: category id {twice} is used twice; give every category its own")
-    pairs = sorted(zip(ids, names, strict=True))
+def _is_name(value: Any) -> bool:
+    return _is_text(value) and bool(value) and not _NOT_IN_NAMES.search(value)
+
+
+def _is_box(value: Any) -> bool:
+    return type(value) is list and len(value) == 4 and all(map(_is_number, value))
+
+
+def _read_categories(table: _Table) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Ids, ascending, and names of the categories; none of them can be left out."""
+    ids = table.integers("id")
+    names = table.column("name", "str", _is_text, "")
+    table.note(Kind.CATEGORY, _repeated(ids), lambda i: f"category id {ids[i]} is used twice")
+    pairs = sorted((int(ids[i]), names[i]) for i in np.flatnonzero(table.good))
     return tuple(i for i, _ in pairs), tuple(name for _, name in pairs)
 
 
-def _read_boxes(file: Path, rows: Rows) -> np.ndarray:
-    boxes = _column(file, "annotations", rows, "bbox", (list,))
-    for index, box in enumerate(boxes):
-        if len(box) != 4 or not all(type(value) in (int, float) for value in box):
-            raise DataError(
-                f"{file}: is not a COCO instances file: annotations[{index}].bbox is {box!r:.60}, "
-                "not [left, top, width, height]; correct it"
-            )
-    return np.array(boxes, np.float64).reshape(-1, 4)
-
-
-def _check_images(ids: np.ndarray, sizes: np.ndarray, problems: Problems) -> np.ndarray:
-    """(N,) bool: images with an id of their own and a size."""
-    repeated, empty = _repeated(ids), (sizes < 1).any(axis=1)
-    problems.add(repeated, lambda i: f"image id {ids[i]} is used twice")
-    problems.add(empty, lambda i: f"image {ids[i]} has width {sizes[i, 1]} and height {sizes[i, 0]}")
-    return ~(repeated | empty)
+def _check_images(table: _Table, ids: np.ndarray, sizes: np.ndarray) -> None:
+    """Require an id of its own and a size of every image."""
+    empty = (sizes < 1).any(axis=1)
+    table.note(Kind.REPEATED, _repeated(ids), lambda i: f"image id {ids[i]} is used twice")
+    table.note(Kind.NO_SIZE, empty, lambda i: f"image {ids[i]} has width {sizes[i, 1]} and height {sizes[i, 0]}")
 
 
 def _check_references(
+    table: _Table,
     ids: np.ndarray,
     images: tuple[np.ndarray, np.ndarray],
     categories: tuple[np.ndarray, np.ndarray],
-    problems: Problems,
-) -> np.ndarray:
-    """(M,) bool: annotations with an id of their own and, of the pairs (id, whether it exists), two that exist."""
-    good = np.ones(len(ids), dtype=bool)
-    for name, (own, known) in (("image", images), ("category", categories)):
-        problems.add(
+) -> None:
+    """Require of annotations an id of their own and, of the pairs (id, whether it exists), two that exist."""
+    for kind, name, (own, known) in (
+        (Kind.NO_IMAGE, "image", images),
+        (Kind.NO_CATEGORY, "category", categories),
+    ):
+        table.note(
+            kind,
             ~known,
             lambda i, name=name, own=own: f"annotation {ids[i]} has {name}_id {own[i]}, which no {name} has",
         )
-        good &= known
-    repeated = _repeated(ids)
-    problems.add(repeated, lambda i: f"annotation id {ids[i]} is used twice")
-    return good & ~repeated
+    table.note(Kind.REPEATED, _repeated(ids), lambda i: f"annotation id {ids[i]} is used twice")
 
 
 def _check_boxes(
+    table: _Table,
     boxes: np.ndarray,
-    sizes: np.ndarray,
-    known: np.ndarray,
+    sizes: tuple[np.ndarray, np.ndarray],
     ids: np.ndarray,
     image_ids: np.ndarray,
-    problems: Problems,
-) -> np.ndarray:
-    """(M,) bool: boxes of finite numbers, with an area, inside their image of height and width `sizes`."""
+) -> None:
+    """Require boxes of finite numbers, with an area, inside their image of height and width `sizes[0]`.
 
-    def describe(fault: str) -> Any:
+    The last is asked only where `sizes[1]` says that this is known.
+    """
+    size, known = sizes
+
+    def describe(fault: str) -> Callable[[int], str]:
         return lambda i: (
             f"annotation {ids[i]} (image {image_ids[i]}) has bbox {boxes[i].tolist()} {fault}"
-            + (f" of {sizes[i, 1]}x{sizes[i, 0]} (width x height)" if "image" in fault else "")
+            + (f" of {size[i, 1]}x{size[i, 0]} (width x height)" if "image" in fault else "")
         )
 
     start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     finite = np.isfinite(boxes).all(axis=1)
     flat = finite & (boxes[:, 2:] < SMALLEST).any(axis=1)
-    edge = sizes[:, ::-1]
+    edge = size[:, ::-1]
     inside = np.minimum(end, edge) - np.maximum(start, 0)
     outside = (start < -TOLERANCE) | (end > edge + TOLERANCE) | (inside < SMALLEST)
+    table.note(Kind.NOT_FINITE, ~finite, describe("with a number that is not finite"))
+    table.note(Kind.FLAT, flat, describe("of no area"))
     outside = finite & ~flat & known & outside.any(axis=1)
-    problems.add(~finite, describe("with a number that is not finite"))
-    problems.add(flat, describe("of no area"))
-    problems.add(outside, describe("outside the image"))
-    return finite & ~flat & ~outside
+    table.note(Kind.OUTSIDE, outside, describe("outside the image"))
 
 
 def _repeated(ids: np.ndarray) -> np.ndarray:
@@ -295,6 +362,8 @@ def _repeated(ids: np.ndarray) -> np.ndarray:
 
 def _positions(values: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where each value first comes in `among` (0 if nowhere), and whether it does."""
+    if not len(among):
+        return np.zeros(len(values), np.int64), np.zeros(len(values), dtype=bool)
     distinct, first = np.unique(among, return_index=True)
     place = np.minimum(np.searchsorted(distinct, values), len(distinct) - 1)
     known = distinct[place] == values

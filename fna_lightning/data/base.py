@@ -1,10 +1,12 @@
-"""What all data modules share: data sets addressed by (epoch, index), and their loaders."""
+"""What all data modules share: data sets addressed by (pass, index), and their loaders."""
 
 from __future__ import annotations
 
 import copy
+import signal
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import cv2
@@ -13,10 +15,16 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fna_lightning.data.batches import Batch
+from fna_lightning.data.checks import CHECK_IMAGES, ON_ERROR, check_choice
+from fna_lightning.data.leaks import same_files
 from fna_lightning.data.loading import EpochLoader
+from fna_lightning.data.problems import Kind, Problem, Problems, SetError, warn
 from fna_lightning.data.sampling import EpochSampler, sample_seed, split_indices
 from fna_lightning.data.transforms import Pipeline
 from fna_lightning.errors import ConfigError, DataError
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+"""By which a run is asked to stop."""
 
 SampleT = TypeVar("SampleT")
 PipelineT = TypeVar("PipelineT", bound=Pipeline)
@@ -25,7 +33,7 @@ Self = TypeVar("Self", bound="EpochDataset[Any, Any]")
 
 
 class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
-    """Samples addressed by (epoch, index), so that augmentation is a function of the two.
+    """Samples addressed by (pass over the set, index), so that augmentation is a function of the two.
 
     Args:
         transform: Applied to every sample.
@@ -34,6 +42,8 @@ class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
 
     class_names: tuple[str, ...]
     """What the labels 0, 1, 2... stand for."""
+    source: Path
+    """The file or folder that says what is in the set."""
 
     def __init__(self, transform: PipelineT, random_seed: int) -> None:
         self.transform = transform
@@ -41,6 +51,10 @@ class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
 
     @abstractmethod
     def __len__(self) -> int: ...
+
+    @abstractmethod
+    def path(self, index: int) -> Path:
+        """The image file of sample `index`."""
 
     @abstractmethod
     def load(self, index: int, seed: int) -> SampleT:
@@ -51,8 +65,12 @@ class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
         """Put samples into one batch."""
 
     def __getitem__(self, key: tuple[int, int]) -> SampleT:
-        epoch, index = key
-        return self.load(index, sample_seed(self.random_seed, epoch, index))
+        number, index = key
+        return self.load(index, sample_seed(self.random_seed, number, index))
+
+    def totals(self) -> dict[str, int]:
+        """What there is, counted: title -> number; for people to read."""
+        return {"images": len(self)}
 
     def with_transform(self: Self, transform: Pipeline) -> Self:
         """The same samples under another transform; nothing is read again."""
@@ -78,8 +96,8 @@ class EpochSubset(Dataset[SampleT]):
         return len(self.indices)
 
     def __getitem__(self, key: tuple[int, int]) -> SampleT:
-        epoch, position = key
-        return self.dataset[epoch, int(self.indices[position])]
+        number, position = key
+        return self.dataset[number, int(self.indices[position])]
 
 
 class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
@@ -93,32 +111,53 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         num_workers: Loader processes; 0 loads in the main one. The batches are the same for any number.
         random_seed: Decides order and augmentation.
         prefetch: Batches that every loader process keeps ready.
+        on_error: `raise` stops at a broken picture or annotation; `skip` leaves it out with a warning. What is
+            left out follows from the files alone, and is the same in every process.
+        check_images: What to look at before training: `headers` finds missing, truncated and wrongly
+            sized files; `all` decodes every image; `none` is for sets known to be good.
+        repeat: Passes over the training set, or over each part of it in a search, that make an epoch; each has
+            its own order and augmentation. Epochs of n passes hold the same samples as n epochs of one.
     """
 
     kind: ClassVar[str]
     """What can be learnt from it: `detection`, `classification` or `segmentation`."""
 
-    def __init__(self, batch_size: int = 4, num_workers: int = 2, random_seed: int = 0, prefetch: int = 2) -> None:
+    def __init__(
+        self,
+        batch_size: int = 4,
+        num_workers: int = 2,
+        random_seed: int = 0,
+        prefetch: int = 2,
+        on_error: str = "raise",
+        check_images: str = "headers",
+        repeat: int = 1,
+    ) -> None:
         super().__init__()
-        if batch_size < 1 or num_workers < 0:
+        if min(batch_size, repeat) < 1 or num_workers < 0:
             raise ConfigError(
-                f"data.batch_size={batch_size} must be at least 1 and data.num_workers={num_workers} at least 0"
+                f"data.batch_size={batch_size} and data.repeat={repeat} must be at least 1 and "
+                f"data.num_workers={num_workers} at least 0"
             )
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.random_seed = random_seed
         self.prefetch = prefetch
+        self.on_error = check_choice("on_error", on_error, ON_ERROR)
+        self.check_images = check_choice("check_images", check_images, CHECK_IMAGES)
+        self.repeat = repeat
+        self.left_out: dict[str, int] = {}
+        """What training does without, counted: split and kind in words -> items; known after `setup`."""
         self.train_dataset: DatasetT | None = None
         self.val_dataset: DatasetT | None = None
         self._train_loader: EpochLoader | None = None
 
     @abstractmethod
-    def build_train(self) -> DatasetT:
-        """Read and check the training set; it is augmented."""
+    def build_train(self, problems: Problems) -> DatasetT:
+        """Read and check the training set, noting what is wrong in `problems`; it is augmented."""
 
     @abstractmethod
-    def build_val(self) -> DatasetT:
-        """Read and check the validation set; nothing in it is random."""
+    def build_val(self, problems: Problems) -> DatasetT:
+        """Read and check the validation set, likewise; nothing in it is random."""
 
     @abstractmethod
     def eval_transform(self) -> Pipeline:
@@ -130,12 +169,14 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         Raises:
             DataError: A set is missing or broken, or the two differ in their classes.
         """
+        both = self.train_dataset is not None and self.val_dataset is not None
         if stage in (None, "fit") and self.train_dataset is None:
-            self.train_dataset = self.build_train()
+            self.train_dataset = self._checked("training", self.build_train)
         if self.val_dataset is None:
-            self.val_dataset = self.build_val()
-        if self.train_dataset is not None:
+            self.val_dataset = self._checked("validation", self.build_val)
+        if self.train_dataset is not None and not both:
             self.check_same_classes(self.train_dataset, self.val_dataset)
+            self._warn_of_leaks(self.train_dataset, self.val_dataset)
 
     def check_same_classes(self, train: DatasetT, val: DatasetT) -> None:
         """Require that labels mean the same in both sets.
@@ -145,10 +186,11 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         """
         if train.class_names != val.class_names:
             odd = sorted(set(train.class_names) ^ set(val.class_names)) or ["their order"]
-            raise DataError(
-                f"training and validation set differ in their {len(train.class_names)} and {len(val.class_names)} "
-                f"classes, first in {odd[0]!r}; give both the same"
+            what = (
+                f"training and validation set differ in their {len(train.class_names)} and "
+                f"{len(val.class_names)} classes, first in {odd[0]!r}"
             )
+            raise SetError(Problem(Kind.SET, val.source, what, "give both the same"))
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -209,6 +251,18 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
             ),
         )
 
+    def _checked(self, split: str, build: Callable[[Problems], DatasetT]) -> DatasetT:
+        problems = Problems(self.on_error)
+        dataset = build(problems)
+        problems.settle()
+        problems.warn(split)
+        self.left_out |= {f"{split}: {title}": count for title, count in problems.left_out().items()}
+        return dataset
+
+    def _warn_of_leaks(self, train: DatasetT, val: DatasetT) -> None:
+        if self.check_images != "none" and (pairs := list(same_files(train, val))):
+            warn("%d validation picture(s) are trained on; the first: %s", len(pairs), pairs[0][1])
+
     def _training_loader(self, dataset: EpochDataset[Any, Any] | EpochSubset[Any], name: str) -> DataLoader[Any]:
         sampler = self._sampler(len(dataset), train=True)
         if len(sampler) < self.batch_size:
@@ -221,7 +275,8 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
     def _sampler(self, size: int, *, train: bool) -> EpochSampler:
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        return EpochSampler(size, self.random_seed, train, rank, world_size, drop_tail=train)
+        repeat = self.repeat if train else 1
+        return EpochSampler(size, self.random_seed, train, rank, world_size, drop_tail=train, repeat=repeat)
 
     def _loader(
         self, dataset: EpochDataset[Any, Any] | EpochSubset[Any], sampler: EpochSampler, *, drop_last: bool
@@ -243,9 +298,15 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
 
 
 def start_worker(worker: int) -> None:  # noqa: ARG001 - the loader's interface
-    """Keep a loader process to one thread: there is one process per core already."""
+    """Keep a loader process to one thread, as there is one per core already, and to its work.
+
+    Signals to all processes of a run, as terminals and schedulers send them, are for the one that trains: it
+    writes a checkpoint, for which its loaders have to live.
+    """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _built(dataset: DatasetT | None) -> DatasetT:

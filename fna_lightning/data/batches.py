@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -14,10 +14,12 @@ _Batch = TypeVar("_Batch", bound="Batch")
 
 @dataclass
 class Batch:
-    """Base of all batches; the fields are tensors or lists of tensors."""
+    """Base of all batches; the fields are tensors, lists of tensors, or texts that stay where they are."""
 
     images: Tensor
     """(N, 3, H, W) uint8, RGB, on [0, 255]; normalisation belongs to the network."""
+    files: list[str] = field(default_factory=list, kw_only=True)
+    """N paths, in the images' order; empty where a batch comes from no files."""
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -25,10 +27,12 @@ class Batch:
     def pin_memory(self: _Batch) -> _Batch:
         """Called by `torch.utils.data.DataLoader` when it pins memory."""
 
-        def pin(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
-            return value.pin_memory() if isinstance(value, Tensor) else [item.pin_memory() for item in value]
+        def pin(value: Any) -> Any:
+            if isinstance(value, list):
+                return [pin(item) for item in value]
+            return value.pin_memory() if isinstance(value, Tensor) else value
 
-        pinned: dict[str, Any] = {field.name: pin(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        pinned = {field.name: pin(getattr(self, field.name)) for field in dataclasses.fields(self)}
         return type(self)(**pinned)
 
 

@@ -1,80 +1,65 @@
-"""What is wrong with a data set: found when it is set up, so that no training time is spent before."""
+"""Checks of a data set when it is set up, so that no training time is spent before."""
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import signal
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+import cv2
 import numpy as np
 from rich.console import Console
-from rich.progress import track
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
-from fna_lightning.data.images import decoded_size, read_size
-from fna_lightning.errors import ConfigError, DataError
-
-log = logging.getLogger(__name__)
+from fna_lightning.data.images import (
+    ImageError,
+    ImageHeader,
+    check_pixels,
+    parse_header,
+    read_content,
+    read_header,
+)
+from fna_lightning.data.problems import Kind, Problem, Problems, SetError
+from fna_lightning.errors import ConfigError
 
 ON_ERROR = ("raise", "skip")
 CHECK_IMAGES = ("all", "headers", "none")
-_MANY_IMAGES = 2000  # from here on a progress bar is worth its lines
-_CHUNK = 64
+_MANY_IMAGES = 2000  # from here on a progress bar is worth its lines, even if nothing is decoded
+_CHUNK = 16
+_AHEAD = 64  # chunks
+_CORES = os.cpu_count() or 1
+THREADS = min(16, 2 * _CORES)
+"""To read many files."""
+_Size: TypeAlias = tuple[int, int]
+_Chunk: TypeAlias = tuple[int, list[Path], "list[_Size] | None"]  # the first one's index, files, sizes announced
+_Trait: TypeAlias = tuple[Kind, str]
+_Fault: TypeAlias = tuple[int, Kind, str]  # the first is the place in its chunk
 
 
 class ImageList(Protocol):
-    """What `check_images` looks through."""
+    """What the checks look through."""
 
     def __len__(self) -> int: ...
 
     def path(self, index: int) -> Path:
         """The file of image `index`."""
         ...
-
-
-@dataclass
-class _Kind:
-    """One kind of problem: how often, and the first case in words."""
-
-    count: int
-    first: str
-
-
-class Problems:
-    """Collects what is wrong in one file or folder, to stop at it or to leave it out.
-
-    Args:
-        where: File or folder, named in every message.
-        on_error: `raise` or `skip`.
-    """
-
-    def __init__(self, where: Path, on_error: str) -> None:
-        self.where = where
-        self.on_error = on_error
-        self._kinds: list[_Kind] = []
-
-    def add(self, bad: np.ndarray | np.bool_, describe: Callable[[int], str]) -> None:
-        """Note the items where `bad` (N,) bool holds; `describe` puts one of them into words."""
-        indices = np.flatnonzero(bad)
-        if len(indices):
-            self._kinds.append(_Kind(len(indices), describe(int(indices[0]))))
-
-    def settle(self) -> None:
-        """Stop at the first problem, or warn of each kind and go on.
-
-        Raises:
-            DataError: There is a problem and `on_error` is `raise`.
-        """
-        if self._kinds and self.on_error == "raise":
-            others = sum(kind.count for kind in self._kinds) - 1
-            more = f" (and {others} more problem{'s' * (others > 1)})" if others else ""
-            mend = "correct it or set data.on_error=skip to leave it out"
-            raise DataError(f"{self.where}: {self._kinds[0].first}{more}; {mend}")
-        for kind in self._kinds:
-            log.warning("%s: left out %d item(s), the first: %s", self.where, kind.count, kind.first)
 
 
 def check_choice(key: str, value: str, choices: Sequence[str]) -> str:
@@ -94,69 +79,191 @@ def check_folder(folder: Path, key: str) -> None:
     Raises:
         DataError: It does not.
     """
+    mend = f"set data.{key} to where the data set lies"
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; set data.{key} to where the data set lies")
+        raise SetError(Problem(Kind.SET, folder, "no such folder", mend))
     with os.scandir(folder) as entries:
         if next(entries, None) is None:
-            raise DataError(f"{folder}: the folder is empty; set data.{key} to where the data set lies")
+            raise SetError(Problem(Kind.SET, folder, "the folder is empty", mend))
 
 
-def check_images(
-    images: ImageList, sizes: np.ndarray | None, mode: str, problems: Problems, folder: Path
-) -> np.ndarray:
+def check_images(images: ImageList, sizes: np.ndarray | None, mode: str, problems: Problems) -> np.ndarray:
     """Look through image files, several at a time.
 
     Args:
         images: The files.
         sizes: (N, 2) height and width that the annotations announce; None if nothing is announced.
-        mode: `headers` compares sizes and requires that JPEG and PNG files are whole; `all` decodes
-            every file; `none` does nothing.
-        problems: Takes in what is found.
-        folder: Where the files lie; left out of the messages that name one of them.
+        mode: `headers` compares sizes, requires that JPEG and PNG files are whole, and notes what training
+            reads in its own way; `all` also decodes every file; `none` does nothing.
+        problems: Takes in what is found, in the images' order.
 
     Returns:
         (N,) bool: the good images.
     """
-    count = len(images)
-    good = np.ones(count, dtype=bool)
+    good = np.ones(len(images), dtype=bool)
     if mode == "none":
         return good
-
-    def inspect(start: int) -> list[tuple[int, str]]:
-        return [
-            (index, fault)
-            for index in range(start, min(start + _CHUNK, count))
-            if (fault := _fault(images.path(index), None if sizes is None else sizes[index], mode == "all"))
-        ]
-
-    faults: dict[int, str] = {}
-    # Threads: reading files and decoding them both run outside the interpreter's lock.
-    with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
-        chunks = pool.map(inspect, range(0, count, _CHUNK))
-        for found in _progress(chunks, count, f"Checking images of {folder.name}"):
-            faults.update(found)
-    good[list(faults)] = False
-    problems.add(~good, lambda index: f"image {images.path(index)} {faults[index]}")
+    look = _look_at_pixels if mode == "all" else _look_at_headers
+    shown = mode == "all" or len(images) >= _MANY_IMAGES
+    with _workers(decode=mode == "all") as pool, _progress_bar(shown=shown) as bar:
+        task = bar.add_task("Checking images", total=len(images), problems=len(problems))
+        for start, faults in _in_order(pool, look, _chunks(images, sizes)):
+            for offset, kind, what in faults:
+                problems.append(Problem(kind, images.path(start + offset), what))
+                good[start + offset] &= kind.severity != "error"
+            bar.update(task, completed=min(start + _CHUNK, len(images)), problems=len(problems))
     return good
 
 
-def _progress(chunks: Iterable[list], count: int, title: str) -> Iterable[list]:
-    if count < _MANY_IMAGES:
-        return chunks
-    console = Console(stderr=True)
-    total = -(-count // _CHUNK)
-    return track(chunks, title, total, console=console, transient=True, disable=not console.is_terminal)
+def _chunks(images: ImageList, sizes: np.ndarray | None) -> Iterator[_Chunk]:
+    for start in range(0, len(images), _CHUNK):
+        paths = [images.path(index) for index in range(start, min(start + _CHUNK, len(images)))]
+        yield start, paths, None if sizes is None else sizes[start : start + _CHUNK].tolist()
 
 
-def _fault(path: Path, announced: np.ndarray | None, decode: bool) -> str | None:
-    """What is wrong with one image file, if anything is."""
+def _in_order(
+    pool: Executor, look: Callable[[_Chunk], list[_Fault]], chunks: Iterator[_Chunk]
+) -> Iterator[tuple[int, list[_Fault]]]:
+    """(start, what is the matter) of every chunk, while the pool works some chunks ahead."""
+    ahead: deque[tuple[int, Future[list[_Fault]]]] = deque()
+    for chunk in chunks:
+        ahead.append((chunk[0], pool.submit(look, chunk)))
+        if len(ahead) > _AHEAD:
+            start, future = ahead.popleft()
+            yield start, future.result()
+    for start, future in ahead:
+        yield start, future.result()
+
+
+def _look_at_headers(chunk: _Chunk) -> list[_Fault]:
+    return _look(chunk, _read_only)
+
+
+def _look_at_pixels(chunk: _Chunk) -> list[_Fault]:
+    return _look(chunk, _decoded)
+
+
+def _look(chunk: _Chunk, inspect: Callable[[Path], tuple[ImageHeader, list[_Trait]]]) -> list[_Fault]:
+    """Everything that is the matter with the files of a chunk."""
+    faults: list[_Fault] = []
+    _, paths, announced = chunk
+    for offset, path in enumerate(paths):
+        try:
+            header, traits = inspect(path)
+            if announced is not None:
+                _check_size(header, announced[offset])
+        except ImageError as error:
+            traits = [(error.kind, str(error))]
+        faults += [(offset, kind, what) for kind, what in traits]
+    return faults
+
+
+def _read_only(path: Path) -> tuple[ImageHeader, list[_Trait]]:
+    """Header and traits of one file that is not decoded."""
+    header = read_header(path)
+    return header, _traits(header)
+
+
+def _decoded(path: Path) -> tuple[ImageHeader, list[_Trait]]:
+    """Header and traits of one file that is decoded, in a process of `_start_decoder`."""
+    _complaint()  # of the file before, if that could not be decoded
+    content = read_content(path)
+    header = parse_header(BytesIO(content))
+    traits = _traits(header)
+    if check_pixels(content, header):
+        traits.append((Kind.TRANSPARENT, "is transparent in places, where the colours stored below are shown"))
+    complaint = _complaint()
+    if "extraneous" in complaint:  # everything that was expected has come before
+        traits.append((Kind.SURPLUS, f"decodes, but the decoder says: {complaint}"))
+    elif complaint:
+        raise ImageError(Kind.CORRUPT, f"is broken, the decoder says: {complaint}")
+    return header, traits
+
+
+def _traits(header: ImageHeader) -> list[_Trait]:
+    """What training reads in its own way.
+
+    Raises:
+        ImageError: What it does not read.
+    """
+    if header.bits == 12:  # JPEG is the only format that has it
+        raise ImageError(Kind.UNSUPPORTED, "is a JPEG of 12 bits per channel, which is not decoded")
+    traits: list[_Trait] = []
+    if header.orientation != 1:
+        what = f"has the orientation tag {header.orientation}, which is ignored: pixels are read as stored"
+        traits.append((Kind.ROTATED, what))
+    if header.channels == 1:
+        traits.append((Kind.GRAYSCALE, "is grayscale, and read as three equal channels"))
+    if header.channels == 4:
+        traits.append((Kind.CMYK, "is CMYK, and converted to RGB without its colour profile"))
+    if header.bits > 8:
+        traits.append((Kind.DEEP, f"has {header.bits} bits per channel, of which the upper 8 are kept"))
+    return traits
+
+
+def _check_size(header: ImageHeader, announced: _Size) -> None:
+    if header.size == tuple(announced):
+        return
+    (height, width), (stored_height, stored_width) = announced, header.size
+    what = f"is {stored_width}x{stored_height} (width x height), but the annotations say {width}x{height}"
+    if header.orientation >= 5 and header.size == (width, height):
+        reason = f"they count it as turned by its orientation tag {header.orientation}, which is ignored"
+        raise ImageError(Kind.TURNED, f"{what}: {reason}")
+    raise ImageError(Kind.WRONG_SIZE, what)
+
+
+@contextlib.contextmanager
+def _workers(*, decode: bool) -> Iterator[Executor]:
+    """Threads to read headers, because reading waits for the disk; processes to decode.
+
+    Decoders report data that they make do without on standard error only, which belongs to the process. If
+    the caller is interrupted, what has not begun is not done.
+    """
+    if decode:
+        pool = ProcessPoolExecutor(min(16, _CORES), initializer=_start_decoder)
+    else:
+        pool = ThreadPoolExecutor(THREADS)
     try:
-        size = read_size(path)
-        if decode and decoded_size(path) != size:
-            return "is broken: its pixels are not of the size in its header"
-    except DataError as error:
-        return str(error)
-    if announced is not None and size != tuple(announced):
-        height, width = announced
-        return f"is {size[1]}x{size[0]} (width x height), but the annotations say {width}x{height}"
-    return None
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_decoder() -> None:
+    """Let a process write its standard error to a file without a name, and leave Ctrl-C to its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+
+
+def _complaint() -> str:
+    """What the JPEG decoder has said on standard error since the last call."""
+    length = os.lseek(2, 0, os.SEEK_CUR)
+    os.lseek(2, 0, os.SEEK_SET)
+    lines = os.read(2, length).decode(errors="replace").splitlines()
+    os.ftruncate(2, 0)
+    os.lseek(2, 0, os.SEEK_SET)
+    return next((line for line in lines if line.startswith(("Corrupt JPEG data", "Premature end of JPEG"))), "")
+
+
+class _Rate(ProgressColumn):
+    """Images per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:.0f} images/s")
+
+
+def _progress_bar(*, shown: bool) -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[problems]} problems so far"),
+        console=console,
+        transient=True,
+        disable=not (shown and console.is_terminal),
+    )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,25 +15,16 @@ from torch import Tensor
 from fna_lightning.data.annotations import CocoAnnotations, read_annotations
 from fna_lightning.data.base import DataModule, EpochDataset
 from fna_lightning.data.batches import DetectionBatch
-from fna_lightning.data.checks import (
-    CHECK_IMAGES,
-    ON_ERROR,
-    Problems,
-    check_choice,
-    check_folder,
-    check_images,
-)
+from fna_lightning.data.checks import check_folder, check_images
 from fna_lightning.data.images import read_image
+from fna_lightning.data.problems import Kind, Problem, Problems, SetError
+from fna_lightning.data.ssd_augmentation import PAD_COLOUR, SSDAugmentation
 from fna_lightning.data.transforms import (
     DetectionPipeline,
     detection_evaluation,
     detection_resize,
     detection_training,
 )
-from fna_lightning.errors import DataError
-
-PAD_COLOUR = (124, 116, 104)
-"""ImageNet's mean colour, rounded: padding is about zero after normalisation."""
 
 
 @dataclass
@@ -50,6 +41,8 @@ class DetectionSample:
     """Height and width of the file."""
     image_id: int
     """The data set's own id."""
+    file: str
+    """Where it was read."""
 
 
 class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
@@ -76,6 +69,7 @@ class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
         self.images = images
         self.pad = pad
         self.class_names = annotations.category_names
+        self.source = annotations.file
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -86,7 +80,8 @@ class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
 
     def load(self, index: int, seed: int) -> DetectionSample:
         """Read image `index` with its boxes and transform them under `seed`."""
-        image = read_image(self.path(index))
+        path = self.path(index)
+        image = read_image(path)
         size = (image.shape[0], image.shape[1])
         boxes, labels = self._boxes(index, size)
         image, boxes, labels = self.transform(image, boxes, labels, seed)
@@ -96,6 +91,7 @@ class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
             torch.from_numpy(labels),
             size,
             int(self.annotations.image_ids[index]),
+            str(path),
         )
 
     def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
@@ -113,7 +109,18 @@ class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
             sizes=sizes,
             original_sizes=torch.tensor([sample.original_size for sample in samples]),
             image_ids=torch.tensor([sample.image_id for sample in samples]),
+            files=[sample.file for sample in samples],
         )
+
+    def totals(self) -> dict[str, int]:
+        """Images, boxes and images without boxes, crowds counted as boxes."""
+        annotations = self.annotations
+        with_boxes = len(np.unique(annotations.image_of))
+        return {
+            "images": len(self),
+            "boxes": len(annotations.boxes),
+            "images without boxes": len(self) - with_boxes,
+        }
 
     def _boxes(self, index: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (M, 4) float64 as corners, cut at the image's edge, and labels (M,) of image `index`."""
@@ -124,57 +131,42 @@ class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
         return corners.clip(0, np.tile(size[::-1], 2)), self.annotations.labels[rows][single]
 
 
-class CocoDataModule(DataModule[CocoDetection]):
-    """Any detection set in COCO's format; the defaults are the layout of COCO 2017.
+class DetectionDataModule(DataModule[CocoDetection]):
+    """Two sets of images with boxes, under the resize and augmentation of a detector.
 
     Args:
         root: Folder of the set.
-        train_annotations: Instances file of the training set, absolute or relative to `root`; so are
-            the next three.
-        val_annotations: Instances file of the validation set.
-        train_images: Folder of the training images.
-        val_images: Folder of the validation images.
         size: Height and width to resize to, whatever the ratio; null to keep the ratio as follows.
         short_side: The short side is resized to this, if `size` is null...
         long_side: ...unless the long side would exceed this.
         flip: Probability of the left-right flip in training.
+        augmentation: What else changes in training, before the resize; null for nothing.
         pad: Batches are padded to multiples of this, in pixels.
-        on_error: `raise` stops at a broken image or box; `skip` leaves it out with a warning.
-        check_images: What to look at before training: `headers` finds missing, truncated and wrongly
-            sized files; `all` decodes every image; `none` is for sets known to be good.
-        **loader: `batch_size`, `num_workers`, `random_seed` and `prefetch` of `DataModule`.
+        **settings: Whatever else `DataModule` takes.
     """
 
     kind = "detection"
+    voc_scores: ClassVar[bool] = False
+    """Whether scores of this set are compared by Pascal VOC's figures too."""
 
     def __init__(
         self,
         root: str | Path,
-        train_annotations: str = "annotations/instances_train2017.json",
-        val_annotations: str = "annotations/instances_val2017.json",
-        train_images: str = "train2017",
-        val_images: str = "val2017",
         size: Sequence[int] | None = None,
         short_side: int | None = 800,
         long_side: int | None = 1333,
         flip: float = 0.5,
+        augmentation: SSDAugmentation | None = None,
         pad: int = 32,
-        on_error: str = "raise",
-        check_images: str = "headers",
-        **loader: Any,
+        **settings: Any,
     ) -> None:
-        super().__init__(**loader)
+        super().__init__(**settings)
         self.root = Path(root)
-        self.train_annotation_file = self.root / train_annotations
-        self.val_annotation_file = self.root / val_annotations
-        self.train_images = self.root / train_images
-        self.val_images = self.root / val_images
         self.resize = partial(detection_resize, size, short_side, long_side)
         self.resize()  # a wrong size is reported now
         self.flip = flip
+        self.augmentation = augmentation
         self.pad = pad
-        self.on_error = check_choice("on_error", on_error, ON_ERROR)
-        self.check_images = check_choice("check_images", check_images, CHECK_IMAGES)
 
     @property
     def category_ids(self) -> list[int]:
@@ -190,39 +182,91 @@ class CocoDataModule(DataModule[CocoDetection]):
             raise RuntimeError("the ground truth is known after setup()")
         return self.val_dataset.annotations.as_coco()
 
-    def build_train(self) -> CocoDetection:
-        """Read and check the training set."""
-        transform = detection_training(self.resize(), self.flip)
-        return self._build(self.train_annotation_file, self.train_images, "train_images", transform)
-
-    def build_val(self) -> CocoDetection:
-        """Read and check the validation set."""
-        return self._build(self.val_annotation_file, self.val_images, "val_images", self.eval_transform())
+    def train_transform(self) -> DetectionPipeline:
+        """Resize and augment."""
+        return detection_training(self.resize(), self.flip, self.augmentation)
 
     def eval_transform(self) -> DetectionPipeline:
         """Resize only."""
         return detection_evaluation(self.resize())
+
+    def usable(
+        self,
+        annotations: CocoAnnotations,
+        images: Path,
+        key: str,
+        transform: DetectionPipeline,
+        problems: Problems,
+    ) -> CocoDetection:
+        """The data set of checked annotations, without the pictures that turn out broken.
+
+        Args:
+            annotations: What is in it.
+            images: The folder to which file names are relative.
+            key: The setting of `data` by which its pictures are found.
+            transform: Applied to every image.
+            problems: Takes in what is wrong with the pictures.
+        """
+        dataset = CocoDetection(annotations, images, transform, self.random_seed, self.pad)
+        good = check_images(dataset, annotations.sizes, self.check_images, problems)
+        if not good.any():
+            what = f"none of the {len(good)} images of {annotations.file.name} is usable"
+            problems.append(Problem(Kind.SET, images, what, f"set data.{key}"))
+        if not good.all():
+            dataset.annotations = annotations.keep(good)
+        return dataset
+
+
+class CocoDataModule(DetectionDataModule):
+    """Any detection set in COCO's format; the defaults are the layout of COCO 2017.
+
+    Args:
+        root: Folder of the set.
+        train_annotations: Instances file of the training set, absolute or relative to `root`; so are
+            the next three.
+        val_annotations: Instances file of the validation set.
+        train_images: Folder of the training images.
+        val_images: Folder of the validation images.
+        **settings: Whatever else `DetectionDataModule` takes.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        train_annotations: str = "annotations/instances_train2017.json",
+        val_annotations: str = "annotations/instances_val2017.json",
+        train_images: str = "train2017",
+        val_images: str = "val2017",
+        **settings: Any,
+    ) -> None:
+        super().__init__(root, **settings)
+        self.train_annotation_file = self.root / train_annotations
+        self.val_annotation_file = self.root / val_annotations
+        self.train_images = self.root / train_images
+        self.val_images = self.root / val_images
+
+    def build_train(self, problems: Problems) -> CocoDetection:
+        """Read and check the training set."""
+        transform = self.train_transform()
+        return self._build(self.train_annotation_file, self.train_images, "train_images", transform, problems)
+
+    def build_val(self, problems: Problems) -> CocoDetection:
+        """Read and check the validation set."""
+        transform = self.eval_transform()
+        return self._build(self.val_annotation_file, self.val_images, "val_images", transform, problems)
 
     def check_same_classes(self, train: CocoDetection, val: CocoDetection) -> None:
         """Require the same categories, by name and by id, in both sets."""
         super().check_same_classes(train, val)
         ids = [list(dataset.annotations.category_ids) for dataset in (train, val)]
         if ids[0] != ids[1]:
-            raise DataError(
-                f"{self.val_annotation_file}: category ids {ids[1][:8]} differ from the training set's "
-                f"{ids[0][:8]} for the same names; give both the same"
-            )
+            what = f"category ids {ids[1][:8]} differ from the training set's {ids[0][:8]} for the same names"
+            raise SetError(Problem(Kind.SET, val.source, what, "give both the same"))
 
-    def _build(self, file: Path, folder: Path, key: str, transform: DetectionPipeline) -> CocoDetection:
+    def _build(
+        self, file: Path, folder: Path, key: str, transform: DetectionPipeline, problems: Problems
+    ) -> CocoDetection:
         check_folder(self.root, "root")
-        annotations = read_annotations(file, self.on_error)
+        annotations = read_annotations(file, problems)
         check_folder(folder, key)
-        dataset = CocoDetection(annotations, folder, transform, self.random_seed, self.pad)
-        problems = Problems(folder, self.on_error)
-        good = check_images(dataset, annotations.sizes, self.check_images, problems, folder)
-        problems.settle()
-        if not good.any():
-            raise DataError(f"{folder}: none of the {len(good)} images of {file.name} is usable; set data.{key}")
-        if not good.all():
-            dataset.annotations = annotations.keep(good)
-        return dataset
+        return self.usable(annotations, folder, key, transform, problems)

@@ -14,17 +14,11 @@ from torch import Tensor
 
 from fna_lightning.data.base import DataModule, EpochDataset
 from fna_lightning.data.batches import ClassificationBatch
-from fna_lightning.data.checks import (
-    CHECK_IMAGES,
-    ON_ERROR,
-    Problems,
-    check_choice,
-    check_folder,
-    check_images,
-)
+from fna_lightning.data.checks import check_folder, check_images
 from fna_lightning.data.images import EXTENSIONS, read_image
+from fna_lightning.data.problems import Kind, Problem, Problems, SetError
 from fna_lightning.data.transforms import ImagePipeline, classification_evaluation, classification_training
-from fna_lightning.errors import ConfigError, DataError
+from fna_lightning.errors import ConfigError
 
 
 @dataclass
@@ -34,33 +28,27 @@ class ClassificationSample:
     image: Tensor
     """(3, H, W) uint8, RGB."""
     label: int
+    file: str
+    """Where it was read."""
 
 
 class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
-    """The images below `folder/<class>/`, classes and files in alphabetical order.
+    """The images below `folder/<class>/`, classes and files in alphabetical order; a class may have none.
 
     Args:
         folder: Where the class folders lie.
         class_names: The classes; label k stands for class_names[k].
         transform: Applied to every image; all results have one size.
         random_seed: The run's seed.
-
-    Raises:
-        DataError: A class has no folder or no image.
     """
 
     def __init__(
         self, folder: Path, class_names: Sequence[str], transform: ImagePipeline, random_seed: int = 0
     ) -> None:
         super().__init__(transform, random_seed)
-        self.folder = folder
+        self.folder = self.source = folder
         self.class_names = tuple(class_names)
         files = [sorted(_image_files(folder / name)) for name in class_names]
-        for name, found in zip(class_names, files, strict=True):
-            if not found:
-                raise DataError(
-                    f"{folder / name}: the class has no image; add some or remove the class from both sets"
-                )
         # Arrays, for the reason given in `annotations`.
         self.files = np.array([file.encode() for found in files for file in found])
         self.labels = np.repeat(np.arange(len(files)), [len(found) for found in files])
@@ -74,13 +62,15 @@ class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
 
     def load(self, index: int, seed: int) -> ClassificationSample:
         """Read image `index` and transform it under `seed`."""
-        image = self.transform(read_image(self.path(index)), seed)
-        return ClassificationSample(torch.from_numpy(image).permute(2, 0, 1), int(self.labels[index]))
+        path = self.path(index)
+        image = self.transform(read_image(path), seed)
+        return ClassificationSample(torch.from_numpy(image).permute(2, 0, 1), int(self.labels[index]), str(path))
 
     def collate(self, samples: Sequence[ClassificationSample]) -> ClassificationBatch:
         """Stack images and labels."""
         images = torch.stack([sample.image for sample in samples]).contiguous()
-        return ClassificationBatch(images, torch.tensor([sample.label for sample in samples]))
+        labels = torch.tensor([sample.label for sample in samples])
+        return ClassificationBatch(images, labels, files=[sample.file for sample in samples])
 
 
 class FolderDataModule(DataModule[FolderClassification]):
@@ -96,9 +86,7 @@ class FolderDataModule(DataModule[FolderClassification]):
         min_scale: Smallest share of an image that training cuts out.
         flip: Probability of the left-right flip in training.
         colour_jitter: Largest relative change of brightness, contrast and saturation in training.
-        on_error: `raise` stops at a broken image; `skip` leaves it out with a warning.
-        check_images: What to look at before training: `headers`, `all` or `none`; see `CocoDataModule`.
-        **loader: `batch_size`, `num_workers`, `random_seed` and `prefetch` of `DataModule`.
+        **settings: Whatever else `DataModule` takes.
     """
 
     kind = "classification"
@@ -113,11 +101,9 @@ class FolderDataModule(DataModule[FolderClassification]):
         min_scale: float = 0.08,
         flip: float = 0.5,
         colour_jitter: float = 0.0,
-        on_error: str = "raise",
-        check_images: str = "headers",
-        **loader: Any,
+        **settings: Any,
     ) -> None:
-        super().__init__(**loader)
+        super().__init__(**settings)
         self.root = Path(root)
         self.train_folder = self.root / train_folder
         self.val_folder = self.root / val_folder
@@ -128,36 +114,37 @@ class FolderDataModule(DataModule[FolderClassification]):
         self.min_scale = min_scale
         self.flip = flip
         self.colour_jitter = colour_jitter
-        self.on_error = check_choice("on_error", on_error, ON_ERROR)
-        self.check_images = check_choice("check_images", check_images, CHECK_IMAGES)
 
-    def build_train(self) -> FolderClassification:
+    def build_train(self, problems: Problems) -> FolderClassification:
         """List and check the training set."""
         transform = classification_training(self.size, self.min_scale, self.flip, self.colour_jitter)
-        return self._build(self.train_folder, "train_folder", transform)
+        return self._build(self.train_folder, "train_folder", transform, problems)
 
-    def build_val(self) -> FolderClassification:
+    def build_val(self, problems: Problems) -> FolderClassification:
         """List and check the validation set."""
-        return self._build(self.val_folder, "val_folder", self.eval_transform())
+        return self._build(self.val_folder, "val_folder", self.eval_transform(), problems)
 
     def eval_transform(self) -> ImagePipeline:
         """Resize and cut out the centre."""
         return classification_evaluation(self.size, self.resize)
 
-    def _build(self, folder: Path, key: str, transform: ImagePipeline) -> FolderClassification:
+    def _build(self, folder: Path, key: str, transform: ImagePipeline, problems: Problems) -> FolderClassification:
         check_folder(self.root, "root")
         check_folder(folder, key)
         classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
         if not classes:
-            raise DataError(
-                f"{folder}: has no class folders; put the images of each class into a folder of its own"
-            )
+            mend = "put the images of each class into a folder of its own"
+            raise SetError(Problem(Kind.SET, folder, "has no class folders", mend))
         dataset = FolderClassification(folder, classes, transform, self.random_seed)
-        problems = Problems(folder, self.on_error)
-        good = check_images(dataset, None, self.check_images, problems, folder)
+        counts = np.bincount(dataset.labels, minlength=len(classes))
+        for name, count in zip(classes, counts, strict=True):
+            if not count:
+                problems.append(Problem(Kind.EMPTY_CLASS, folder / name, "the class has no image"))
         problems.settle()
+        good = check_images(dataset, None, self.check_images, problems)
         if not good.any():
-            raise DataError(f"{folder}: none of the {len(good)} images is usable; set data.{key}")
+            what = f"none of the {len(good)} images is usable"
+            problems.append(Problem(Kind.SET, folder, what, f"set data.{key}"))
         dataset.files, dataset.labels = dataset.files[good], dataset.labels[good]
         return dataset
 

@@ -1,4 +1,4 @@
-"""Which samples come when: order, shards, halves and random seeds as functions of (seed, epoch, index).
+"""Which samples come when: order, shards, halves and random seeds as functions of (seed, pass, index).
 
 Nothing here depends on how many numbers were drawn before. A resumed run therefore sees what the
 uninterrupted run would have seen, and the number of workers changes nothing.
@@ -19,7 +19,10 @@ _MASK = 2**64 - 1
 
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):
-    """Yields (epoch, index): one epoch's order of a data set, or this rank's share of it.
+    """Yields (pass, index): one epoch's order of a data set, or this rank's share of it.
+
+    An epoch is one pass over the data set, or several in a row, each in an order of its own. Passes are counted
+    through: epoch e is made of the passes e * repeat to (e + 1) * repeat - 1, the same for any way of counting.
 
     It is a `DistributedSampler` in name because Lightning leaves these in place and tells them the epoch.
 
@@ -31,6 +34,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         world_size: Number of processes.
         drop_tail: All ranks get equally many samples and the few at the end of the order are left
             out, as training needs it. Otherwise every sample comes exactly once over all ranks.
+        repeat: Passes in an epoch. Over all ranks, no sample comes again before all have come.
     """
 
     def __init__(
@@ -42,10 +46,12 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         world_size: int = 1,
         *,
         drop_tail: bool = True,
+        repeat: int = 1,
     ) -> None:
         super().__init__(range(size), world_size, rank, shuffle, seed, drop_tail)  # pyright: ignore[reportArgumentType]
         self.size = size
         self.drop_tail = drop_tail
+        self.repeat = repeat
         self._skipped = 0
 
     def __len__(self) -> int:
@@ -54,8 +60,11 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         skipped, self._skipped = self._skipped, 0
-        order = self._order()[slice(*self._share())][skipped:]
-        return iter([(self.epoch, int(index)) for index in order])
+        passes = range(self.epoch * self.repeat, (self.epoch + 1) * self.repeat)
+        order = np.concatenate([self._order(number) for number in passes])
+        numbers = np.repeat(passes, self.size)
+        share = slice(*self._share())
+        return zip(numbers[share][skipped:].tolist(), order[share][skipped:].tolist(), strict=True)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch; Lightning calls this before each."""
@@ -70,13 +79,14 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
 
     def _share(self) -> tuple[int, int, int]:
         """Start, stop and step of this rank in the order of all samples."""
-        stop = self.size - self.size % self.num_replicas if self.drop_tail else self.size
+        total = self.size * self.repeat
+        stop = total - total % self.num_replicas if self.drop_tail else total
         return self.rank, stop, self.num_replicas
 
-    def _order(self) -> np.ndarray:
+    def _order(self, number: int) -> np.ndarray:
         if not self.shuffle:
             return np.arange(self.size)
-        return np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
+        return np.random.default_rng([self.seed, number]).permutation(self.size)
 
 
 def split_indices(size: int, share: float, seed: int = 520) -> tuple[list[int], list[int]]:
@@ -96,10 +106,10 @@ def split_indices(size: int, share: float, seed: int = 520) -> tuple[list[int], 
     return indices[:first], indices[first:]
 
 
-def sample_seed(seed: int, epoch: int, index: int) -> int:
-    """The 64-bit random seed of one sample in one epoch: a hash, so that neighbours are unrelated."""
+def sample_seed(seed: int, number: int, index: int) -> int:
+    """The 64-bit random seed of one sample in pass `number`: a hash, so that neighbours are unrelated."""
     state = 0
-    for part in (seed, epoch, index):
+    for part in (seed, number, index):
         state = _splitmix(state ^ (part & _MASK))
     return state
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 # albumentations asks the package index for its newest version when imported, unless told not to.
@@ -19,10 +20,13 @@ import albumentations as A
 import cv2
 import numpy as np
 
+from fna_lightning.data.ssd_augmentation import Colours, SSDAugmentation, Window, augment
 from fna_lightning.errors import ConfigError
 
 Array: TypeAlias = np.ndarray
 Transform: TypeAlias = A.BasicTransform
+SizeRule: TypeAlias = Callable[[int, int], tuple[int, int]]
+"""Height and width of an image -> height and width to resize it to."""
 
 
 class Pipeline:
@@ -90,18 +94,16 @@ def keep_ratio_size(height: int, width: int, short_side: int, long_side: int) ->
     return int(height * scale + 0.5), int(width * scale + 0.5)
 
 
-class KeepRatioResize(A.DualTransform):
-    """Resize by `keep_ratio_size`: images bilinear, masks by the nearest pixel.
+class Resize(A.DualTransform):
+    """Resize by a rule: images bilinear, masks by the nearest pixel.
 
     Args:
-        short_side: Pixels of the short side.
-        long_side: Limit of the long side, in pixels.
+        rule: Gives the size.
     """
 
-    def __init__(self, short_side: int, long_side: int) -> None:
+    def __init__(self, rule: SizeRule) -> None:
         super().__init__(p=1.0)
-        self.short_side = short_side
-        self.long_side = long_side
+        self.rule = rule
 
     def apply(self, img: Array, **params: Any) -> Array:  # noqa: ARG002, D102 - the library's interface
         return self._resize(img, cv2.INTER_LINEAR)
@@ -113,13 +115,44 @@ class KeepRatioResize(A.DualTransform):
         return bboxes  # the library holds boxes as shares of height and width: these stay
 
     def _resize(self, image: Array, interpolation: int) -> Array:
-        height, width = keep_ratio_size(image.shape[0], image.shape[1], self.short_side, self.long_side)
+        height, width = self.rule(image.shape[0], image.shape[1])
         return cv2.resize(image, (width, height), interpolation=interpolation)
+
+
+class SSDTransform(A.DualTransform):
+    """SSD's augmentation, and the resize that follows it.
+
+    Args:
+        augmentation: What is drawn.
+        rule: Gives the size to which the drawn part of an image is resized.
+    """
+
+    def __init__(self, augmentation: SSDAugmentation, rule: SizeRule) -> None:
+        super().__init__(p=1.0)
+        self.augmentation = augmentation
+        self.rule = rule
+
+    def get_params_dependent_on_data(  # noqa: D102
+        self, params: dict[str, Any], data: dict[str, Any]
+    ) -> dict[str, Any]:
+        height, width = params["shape"][:2]
+        boxes = data["bboxes"][:, :4] * (width, height, width, height)
+        colours = self.augmentation.draw_colours(self.random_generator)
+        window = self.augmentation.draw_window((height, width), boxes, self.random_generator)
+        return {"colours": colours, "window": window}
+
+    def apply(self, img: Array, window: Window, colours: Colours, **params: Any) -> Array:  # noqa: ARG002, D102
+        return augment(img, window, colours, self.rule(window.height, window.width))
+
+    def apply_to_bboxes(self, bboxes: Array, window: Window, **params: Any) -> Array:  # noqa: D102
+        height, width = params["shape"][:2]
+        kept, shares = window.cut(bboxes[:, :4] * (width, height, width, height))
+        return np.column_stack([shares, bboxes[kept, 4:]]).astype(bboxes.dtype)
 
 
 def detection_resize(
     size: Sequence[int] | None = None, short_side: int | None = None, long_side: int | None = None
-) -> Transform:
+) -> SizeRule:
     """The resize of a detector: to `size` (height, width) if given, else by the two sides, keeping the ratio.
 
     Raises:
@@ -130,23 +163,31 @@ def detection_resize(
             raise ConfigError(
                 f"data.size={list(size)} is not a height and a width; write e.g. data.size=[320,320]"
             )
-        return A.Resize(int(size[0]), int(size[1]))
+        return partial(_fixed_size, size=(int(size[0]), int(size[1])))
     if not short_side or not long_side or min(short_side, long_side) < 1:
         raise ConfigError(
             f"data.short_side={short_side} and data.long_side={long_side} give no image size; "
             "set both to positive numbers, or data.size=[height,width]"
         )
-    return KeepRatioResize(int(short_side), int(long_side))
+    return partial(keep_ratio_size, short_side=int(short_side), long_side=int(long_side))
 
 
-def detection_training(resize: Transform, flip: float = 0.5) -> DetectionPipeline:
-    """Resize, then flip left to right with probability `flip`."""
-    return DetectionPipeline([resize, A.HorizontalFlip(p=flip)])
+def detection_training(
+    resize: SizeRule, flip: float = 0.5, augmentation: SSDAugmentation | None = None
+) -> DetectionPipeline:
+    """`augmentation` if given, resize, then flip left to right with probability `flip`."""
+    first = Resize(resize) if augmentation is None else SSDTransform(augmentation, resize)
+    return DetectionPipeline([first, A.HorizontalFlip(p=flip)])
 
 
-def detection_evaluation(resize: Transform) -> DetectionPipeline:
+def detection_evaluation(resize: SizeRule) -> DetectionPipeline:
     """Resize only."""
-    return DetectionPipeline([resize])
+    return DetectionPipeline([Resize(resize)])
+
+
+def _fixed_size(height: int, width: int, *, size: tuple[int, int]) -> tuple[int, int]:  # noqa: ARG001
+    """The rule of one size for all images."""
+    return size
 
 
 def classification_training(

@@ -35,7 +35,7 @@ def test_missing_and_empty_root(tmp_path):
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b"{", r"instances_train2017.json: is not JSON \(.*\); restore"),
+        (b"{", r"instances_train2017.json:1:2: is not JSON \(.*\); restore"),
         (b"\xff\xfe\x00", "is not JSON"),
         (b"[]", "is not a COCO file: a list where an object should be"),
         (b"{}", "is not a COCO instances file: 'images' is not a list of objects"),
@@ -96,7 +96,7 @@ def test_broken_items_stop_or_are_left_out(coco, caplog, table, key, value, matc
     content = coco.read()
     content[table][0][key] = value
     coco.write(content)
-    fails(coco.root, match + ".*; correct it or set data.on_error=skip")
+    fails(coco.root, match + ".*; .* or set data.on_error=skip to leave it out")
     with caplog.at_level(logging.WARNING):
         data = setup(coco.root, on_error="skip")
     assert "left out 1 item(s)" in caplog.text
@@ -172,7 +172,7 @@ def damage(file, how):
 )
 def test_broken_images_stop_or_are_left_out(coco, caplog, name, how, match):
     damage(coco.root / "train2017" / name, how)
-    fails(coco.root, f"{name} {match}.*; correct it or set data.on_error=skip")
+    fails(coco.root, f"{name}: {match}.*; .* or set data.on_error=skip to leave it out")
     data = setup(coco.root, on_error="skip")
     assert "left out 1 item(s)" in caplog.text
     assert len(data.train_dataset) == 5
@@ -185,7 +185,7 @@ def test_full_check_finds_broken_pixels(coco):
     content[len(content) // 2] ^= 0xFF
     file.write_bytes(content)
     setup(coco.root)  # headers are whole
-    fails(coco.root, "0001.png is (broken|no image)", check_images="all")
+    fails(coco.root, "0001.png: is (broken|no image)", check_images="all")
 
 
 def test_more_behind_the_end_of_an_image_is_no_fault(coco):
@@ -250,7 +250,7 @@ def test_broken_folders(folders, how):
 
 def test_broken_image_in_a_folder(folders, caplog):
     damage(folders / "train" / "bee" / "1.jpg", "truncated")
-    with pytest.raises(DataError, match=r"bee/1.jpg is truncated.*set data.on_error=skip"):
+    with pytest.raises(DataError, match=r"bee/1.jpg: is truncated.*set data.on_error=skip"):
         folder_setup(folders)
     assert len(folder_setup(folders, on_error="skip").train_dataset) == 11
     assert "left out 1 item(s)" in caplog.text

@@ -32,7 +32,7 @@ def test_config_has_every_key(name, tmp_path):
     keys = set(config) - {"_target_"}
     own = inspect.signature(get_class(config["_target_"])).parameters
     base = inspect.signature(DataModule).parameters
-    assert keys == (set(own) | set(base)) - {"loader"}
+    assert keys == (set(own) | set(base)) - {"settings"}
 
 
 def test_numbers_of_the_paper():

@@ -43,9 +43,11 @@ def test_folder_batches_do_not_depend_on_workers(folders):
     def batches(num_workers):
         data = FolderDataModule(folders, size=24, batch_size=4, num_workers=num_workers, colour_jitter=0.3)
         data.setup("fit")
-        return [vars(batch) for batch in data.train_dataloader()]
+        return [(batch.images, batch.labels, batch.files) for batch in data.train_dataloader()]
 
-    torch.testing.assert_close(batches(0), batches(2), rtol=0, atol=0)
+    for (*tensors, files), (*other_tensors, other_files) in zip(batches(0), batches(2), strict=True):
+        assert files == other_files
+        torch.testing.assert_close(tensors, other_tensors, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("make", [detection, classification])

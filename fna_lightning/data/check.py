@@ -1,0 +1,249 @@
+"""The command that reads a whole data set and lists everything that is wrong with it.
+
+`python -m fna_lightning.data.check --help` says how it is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException, OverrideParseException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fna_lightning.data.base import DataModule, EpochDataset
+from fna_lightning.data.leaks import same_contents
+from fna_lightning.data.problems import Kind, Problem, Problems, SetError
+from fna_lightning.errors import UserError
+from fna_lightning.files import CONF_DIR
+from fna_lightning.targets import check_targets
+
+EXIT_BROKEN = 1
+"""Exit code of a set with errors."""
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+_STYLES = {"error": "bold red", "notice": "yellow"}
+_COMMAND = "python -m fna_lightning.data.check"
+_DESCRIPTION = """\
+Reads a whole data set, training and validation, as training would, decodes every picture and lists everything
+that is wrong, a line each:
+
+    path[:line[:column]]: severity: what it is; how to mend it
+
+An error is refused in training, or left out with data.on_error=skip. A notice is read, but perhaps not as you
+expect. Nothing is written."""
+_EPILOG = """\
+examples:
+  {command} data=coco data.root=/data/coco
+  {command} data=imagenet data.root=/data/imagenet
+  {command} data=coco data.root=/data/mine data.train_annotations=train.json \\
+      data.val_annotations=val.json data.train_images=images data.val_images=images
+
+errors:
+{errors}
+
+notices:
+{notices}
+
+exit codes:
+  0  nothing is broken
+  1  there are errors
+  2  the command line is wrong, or nothing was found to read"""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found in a data set."""
+
+    problems: dict[str, list[Problem]]
+    """Split -> everything that is wrong."""
+    totals: dict[str, dict[str, int]]
+    """Split -> what is usable in it, counted; nothing for a split that could not be read."""
+    seconds: float
+    """How long it took."""
+
+    def count(self, severity: str) -> int:
+        """How many problems of one severity there are."""
+        return sum(problem.kind.severity == severity for found in self.problems.values() for problem in found)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check the set that a command line names, and say what was found.
+
+    Args:
+        arguments: The command line without the program; None for this process's own.
+
+    Returns:
+        The exit code.
+    """
+    overrides = _parser().parse_args(arguments).override
+    try:
+        examination = examine(_data_module(overrides))
+        show(examination, Console(highlight=False))
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; what was found so far is not listed", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return EXIT_BROKEN if examination.count("error") else 0
+
+
+def examine(data: DataModule[Any]) -> Examination:
+    """Read both splits of `data` with its own checks, and compare them with each other.
+
+    Raises:
+        DataError: Neither can be read, for one and the same reason.
+    """
+    start = time.perf_counter()
+    found = {"training": Problems("list"), "validation": Problems("list")}
+    train = _read(data.build_train, found["training"])
+    val = _read(data.build_val, found["validation"])
+    if isinstance(train, SetError) and isinstance(val, SetError):
+        if train.problem == val.problem:
+            raise train
+    elif not isinstance(train, SetError) and not isinstance(val, SetError):
+        _compare(data, train, val, found["validation"])
+    totals = {
+        split: {} if isinstance(dataset, SetError) else dataset.totals()
+        for split, dataset in zip(found, (train, val), strict=True)
+    }
+    lists = {split: list(problems) for split, problems in found.items()}
+    return Examination(lists, totals, time.perf_counter() - start)
+
+
+def show(examination: Examination, console: Console) -> None:
+    """Print a line for every problem, sorted by place, then one table of how many there are."""
+    problems = [problem for found in examination.problems.values() for problem in found]
+    for problem in sorted(problems, key=_place):
+        severity = problem.kind.severity
+        line = Text.assemble(
+            f"{problem.where()}: ", (severity, _STYLES[severity]), f": {problem.what}; {problem.advice}"
+        )
+        console.print(line, soft_wrap=True)
+    console.print(_summary(examination))
+    errors, notices = examination.count("error"), examination.count("notice")
+    verdict = f"{errors} error(s)" if errors else "nothing is broken"
+    console.print(f"{verdict}, {notices} notice(s), {examination.seconds:.1f} s")
+    if errors:
+        console.print("Mend what is listed, or train without broken items by data.on_error=skip.")
+
+
+def _read(
+    build: Callable[[Problems], EpochDataset[Any, Any]], problems: Problems
+) -> EpochDataset[Any, Any] | SetError:
+    """A split, or why there is none, which is noted."""
+    try:
+        return build(problems)
+    except SetError as error:
+        problems.append(error.problem)
+        return error
+
+
+def _compare(
+    data: DataModule[Any], train: EpochDataset[Any, Any], val: EpochDataset[Any, Any], problems: Problems
+) -> None:
+    """Note what is wrong with two sets beside each other, each good by itself."""
+    try:
+        data.check_same_classes(train, val)
+    except SetError as error:
+        problems.append(error.problem)
+    for twin, path in same_contents(train, val):
+        same = "is in the training set too" if twin.samefile(path) else "is a copy of a training picture"
+        problems.append(Problem(Kind.LEAK, path, f"{same}: {twin}"))
+
+
+def _place(problem: Problem) -> tuple[str, int, int, str]:
+    line, column = problem.place() or (0, 0)
+    return str(problem.path), line, column or 0, problem.what
+
+
+def _summary(examination: Examination) -> Table:
+    splits = list(examination.problems)
+    table = Table("", "", *splits, box=box.SIMPLE)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    titles = dict.fromkeys(title for totals in examination.totals.values() for title in totals)
+    for title in titles:
+        table.add_row("usable", title, *_counts(examination.totals[split].get(title, 0) for split in splits))
+    table.add_section()
+    kinds = {split: Counter(problem.kind for problem in examination.problems[split]) for split in splits}
+    for kind in Kind:
+        if any(kinds[split][kind] for split in splits):
+            severity = Text(kind.severity, _STYLES[kind.severity])
+            table.add_row(severity, kind.title, *_counts(kinds[split][kind] for split in splits))
+    return table
+
+
+def _counts(numbers: Iterable[int]) -> list[str]:
+    return [f"{number:,}" for number in numbers]
+
+
+def _data_module(overrides: list[str]) -> DataModule[Any]:
+    """The data module that some overrides describe, set to read everything."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        settings = compose("check", overrides).data
+    check_targets(OmegaConf.to_container(settings, resolve=True), "data")
+    return instantiate(settings, on_error="skip", check_images="all")
+
+
+def _one_line(error: BaseException) -> str:
+    """What went wrong and how to mend it, without Hydra's page around it."""
+    cause = error.__cause__ or error
+    if isinstance(error, UserError) or isinstance(cause, UserError):
+        return str(error if isinstance(error, UserError) else cause)
+    if isinstance(error, OverrideParseException):
+        reason = " ".join(str(error).split()).split(" See https")[0]
+        return f"{error.override}: cannot be read ({reason}); --help shows how it is used"
+    if isinstance(cause, (TypeError, ValueError)):
+        return f"a setting of data is of the wrong type ({cause}); the files in {CONF_DIR / 'data'} have examples"
+    text = " ".join((str(error) if cause is error else f"{error} {cause}").split())
+    unknown = re.search(r"is not in struct full_key: (\S+)", text)
+    if unknown:
+        return f"unknown key {unknown[1]}; the files in {CONF_DIR / 'data'} list all keys"
+    missing = re.search(r"Missing mandatory value: (\S+)", text)
+    if missing:
+        return f"{missing[1]} is not set: give {missing[1]}=<value>"
+    return text.split(" Config search path")[0]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, as all commands here do."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USER_ERROR, f"error: {message}; --help shows how it is used\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    lists = {severity: [kind.title for kind in Kind if kind.severity == severity] for severity in _STYLES}
+    words = {f"{severity}s": "\n".join(f"  {title}" for title in titles) for severity, titles in lists.items()}
+    parser = _Parser(
+        prog=_COMMAND,
+        usage=f"{_COMMAND} data=<name> [data.<key>=<value> ...]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG.format(command=_COMMAND, **words),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    names = ", ".join(sorted(path.stem for path in (CONF_DIR / "data").glob("*.yaml")))
+    parser.add_argument(
+        "override", nargs="*", help=f"settings of the set, as in training; data= is one of {names}"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Pictures that are in the training and in the validation set, so that scores say nothing of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+from fna_lightning.data.checks import THREADS, ImageList
+
+_END = 1024  # bytes
+
+
+def same_files(train: ImageList, val: ImageList) -> Iterator[tuple[Path, Path]]:
+    """Pairs of a training and a validation path that lead to one file, as far as links between folders tell."""
+    known, folders = {}, {}
+    for path in map(train.path, range(len(train))):
+        known.setdefault(_resolved(path, folders), path)
+    for path in map(val.path, range(len(val))):
+        twin = known.get(_resolved(path, folders))
+        if twin is not None:
+            yield twin, path
+
+
+def same_contents(train: ImageList, val: ImageList) -> Iterator[tuple[Path, Path]]:
+    """Pairs of a training and a validation path with the same bytes, the same file included.
+
+    Of training files with the same bytes the first is named. Few files are read whole: only those whose
+    length and end are found on both sides.
+    """
+    suspects = [[images.path(index) for index in range(len(images))] for images in (train, val)]
+    keys = [[], []]
+    with ThreadPool(THREADS) as pool:
+        for look in (_length, _end, _digest):
+            keys = [pool.map(look, paths) for paths in suspects]
+            shared = set(keys[0]) & set(keys[1])
+            suspects = [
+                [path for path, key in zip(paths, own, strict=True) if key in shared]
+                for paths, own in zip(suspects, keys, strict=True)
+            ]
+            keys = [[key for key in own if key in shared] for own in keys]
+    first = dict(zip(reversed(keys[0]), reversed(suspects[0]), strict=True))
+    for key, path in zip(keys[1], suspects[1], strict=True):
+        yield first[key], path
+
+
+def _resolved(path: Path, folders: dict[Path, str]) -> str:
+    """The real path, asking the file system once a folder where the file is no link itself."""
+    if path.is_symlink():
+        return os.path.realpath(path)
+    folder = path.parent
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return f"{folders[folder]}/{path.name}"
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _end(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _END))
+        return file.read()
+
+
+def _digest(path: Path) -> bytes:
+    return hashlib.blake2b(path.read_bytes()).digest()
