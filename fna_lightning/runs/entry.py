@@ -7,38 +7,44 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from hydra.errors import HydraException, OverrideParseException
+from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from fna_lightning.errors import UserError
+from fna_lightning.errors import ConfigError, UserError
 from fna_lightning.files import CONF_DIR
+from fna_lightning.runs.composition import checked
+from fna_lightning.runs.hints import did_you_mean
+from fna_lightning.runs.ranks import is_first_to_say, rank
 
 EXIT_USER_ERROR = 2
 
 _show_traceback = False
-_FULL_ERROR = "HYDRA_FULL_ERROR"
-_NO_OPTION = re.compile(
-    r"Could not find '([^']+)'.*?Available options in '[^']+':\s*(.*?)\s*Config search path", re.DOTALL
-)
+_FULL_ERROR, _ASKED = "HYDRA_FULL_ERROR", "FNA_LIGHTNING_FULL_ERROR"
+_NO_OPTION = re.compile(r"Could not find '([^']+)/([^'/]+)'")
 
 
 def launch(main: Callable[[], Any]) -> None:
-    """Run a Hydra main function; what a user can mend is printed as one line, and the exit code is 2.
+    """Run a Hydra main function on checked settings.
 
-    `HYDRA_FULL_ERROR=1` shows the traceback instead.
+    What a user can mend is printed as one line, and the exit code is 2; `HYDRA_FULL_ERROR=1` shows the traceback
+    instead. Settings are checked before Hydra builds anything of them or makes the run directory.
     """
     # Read when torch is loaded, which is later. Idle threads that spin for long take the cores from loader
     # processes and neighbours, which on a busy machine makes a step ten times slower.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     sys.argv[1:] = short_architecture(sys.argv[1:])
     global _show_traceback
-    _show_traceback = os.environ.get(_FULL_ERROR) == "1"
+    # Processes that this one starts inherit its environment, in which the last line asks Hydra for tracebacks.
+    os.environ.setdefault(_ASKED, os.environ.get(_FULL_ERROR, "0"))
+    _show_traceback = os.environ[_ASKED] == "1"
     # Makes Hydra raise errors to us, instead of printing its own page and leaving with 1.
     os.environ[_FULL_ERROR] = "1"
-    with friendly():
+    with friendly(), checked(settings_too=_single_run(sys.argv[1:])):
         main()
 
 
@@ -53,10 +59,13 @@ def friendly() -> Iterator[None]:
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if _show_traceback or not _is_users(error):
             raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        line = one_line(error)
+        if is_first_to_say(line):
+            print(f"error: {line}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
-        print("interrupted; continue with resume=<this run's directory>", file=sys.stderr)
+        if rank() == 0:
+            print("interrupted; continue with resume=<this run's directory>", file=sys.stderr)
         sys.exit(130)
 
 
@@ -74,6 +83,23 @@ def short_architecture(arguments: list[str]) -> list[str]:
     return result
 
 
+def _single_run(arguments: list[str]) -> bool:
+    """Whether the command line asks for one run, and not for a sweep, for help or to see the settings.
+
+    Raises:
+        ConfigError: where it asks Hydra to read a pickle.
+    """
+    given = get_args_parser().parse_args(arguments)
+    if given.experimental_rerun is not None:
+        raise ConfigError(
+            f"--experimental-rerun={given.experimental_rerun}: a pickle can run code and is never read here; "
+            "run again by --config-dir <run directory> --config-name config"
+        )
+    return not (
+        given.multirun or given.help or given.hydra_help or given.cfg or given.info or given.shell_completion
+    )
+
+
 def one_line(error: BaseException) -> str:
     """What went wrong and how to mend it, without Hydra's page around it."""
     chain = _chain(error)
@@ -86,17 +112,17 @@ def one_line(error: BaseException) -> str:
         if isinstance(link, OverrideParseException):
             reason = str(link).splitlines()[0]
             return f"{link.override}: cannot be read ({reason}); --help shows how settings are written"
+    for link in chain:
+        if isinstance(link, MissingConfigException) and (option := _NO_OPTION.search(str(link))):
+            return _no_option(option[1], option[2], link.options)
     text = " ".join(str(link) for link in chain)
-    unknown = re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", text)
+    unknown = re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text)
     if unknown:
-        return f"unknown key {unknown[2]}{_nearest(unknown[1])}; --cfg job lists all keys"
+        return f"unknown key {unknown[1]}: {did_you_mean(unknown[1], _keys_beside(chain))}"
     missing = re.search(r"Missing mandatory value: (\S+)", text)
     if missing:
         return f"{missing[1]} is not set: give {missing[1]}=<value>"
     lines = [line.strip() for line in str(chain[-1] if str(chain[-1]) else error).splitlines() if line.strip()]
-    option = _NO_OPTION.search(text)
-    if option:
-        return f"there is no {option[1]}: choose among {', '.join(option[2].split())}"
     return " ".join(lines[:3])
 
 
@@ -117,8 +143,23 @@ def _chain(error: BaseException) -> list[BaseException]:
     return links
 
 
-def _nearest(key: str) -> str:
-    """The keys of `conf/` most like `key`, as a hint."""
-    words = {word for path in CONF_DIR.rglob("*.yaml") for word in re.findall(r"(\w+):", path.read_text())}
-    close = difflib.get_close_matches(key, words, n=2)
-    return f": did you mean {' or '.join(close)}?" if close else ""
+def _no_option(group: str, name: str, options: Sequence[str] | None) -> str:
+    """Say that a group has no option of that name; Hydra lists those beside it only where its folder exists."""
+    if not options:
+        group, _, folder = group.partition("/")
+        name = f"{folder}/{name}" if folder else name
+        files = (CONF_DIR / group).rglob("*.yaml")
+        options = [path.relative_to(CONF_DIR / group).with_suffix("").as_posix() for path in files]
+    close = difflib.get_close_matches(name, options, n=1)
+    nearest = f"did you mean {group}={close[0]}? " if close else ""
+    return f"there is no {group}={name}: {nearest}choose among {', '.join(sorted(options))}"
+
+
+def _keys_beside(chain: list[BaseException]) -> set[str]:
+    """The keys that are there where an unknown one was asked for; at the top, the groups as well."""
+    for link in chain:
+        parent = getattr(link, "parent_node", None)
+        if isinstance(parent, DictConfig):
+            groups = set() if parent._get_parent() else {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
+            return groups | {str(key) for key in parent}
+    return set()

@@ -1,50 +1,34 @@
-"""Types of all settings, held against what takes them, before anything is built."""
+"""Every setting held against its schema before anything is built: its name, its type, and what it may be.
+
+A group is held against its class in `schema`. Where it has a `_target_`, the arguments of what that names are
+allowed as well, each with its annotation. A key that neither knows is an error wherever it was written.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
-from hydra.utils import get_object
-from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
 from fna_lightning.errors import ConfigError
+from fna_lightning.runs.hints import did_you_mean
+from fna_lightning.runs.schema import ENTRIES, Adopted, Built, Group, Limit
+from fna_lightning.targets import check_targets, resolve_target
 
-_Size = tuple[int, int]
-PLAIN: dict[str, Any] = {
-    "random_seed": int,
-    "resume": str | None,
-    "channels_last": bool,
-    "compile": bool,
-    "checkpoint": str | None,
-    "clip": float | None,
-    "cost.weight": float,
-    "cost.log_base": float,
-    "cost.target": float | None,
-    "cost.input_size": _Size,
-    "detector.features": list[int],
-    "remap.strategy": str,
-    "remap.source": str,
-    "remap.supernet": str | None,
-    "remap.calibration_batches": int,
-    "search.share": float,
-    "search.augment_weight_half": bool,
-    "search.warmup_epochs": int,
-    "search.weight_steps": int,
-    "search.temperature": float,
-    "search.clip_weights": float | None,
-    "search.clip_architecture": float | None,
-    "search.log_every": int,
-    "seed.weights": str | None,
-    "seed.architecture": str | None,
+_MISSING = "???"
+# What Hydra takes out of a node before it calls the target.
+_OF_HYDRA: dict[str, Any] = {
+    "_target_": str,
+    "_partial_": bool,
+    "_recursive_": bool,
+    "_convert_": Literal["none", "partial", "object", "all"],
 }
-"""Settings that no constructor takes by that name."""
-
 _WORDS: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -56,42 +40,80 @@ _WORDS: dict[Any, str] = {
 
 
 def check_types(config: DictConfig) -> None:
-    """Hold every setting against its type.
+    """Hold all settings against their schema, and what they name against the list of `targets`.
+
+    Interpolations in `config` are replaced by their values, so that what was checked is what is used.
 
     Raises:
         ConfigError: naming key, value and what would do.
     """
-    for key, kind in PLAIN.items():
-        parent, _, name = key.rpartition(".")
-        node = OmegaConf.select(config, parent) if parent else config
-        if node is not None and name in node and not OmegaConf.is_missing(node, name):
-            _check(key, node[name], kind)
-    for key, node in _targets(config):
-        hints = _hints(get_object(node["_target_"]))
-        for name in node:
-            if name in hints and f"{key}.{name}" not in PLAIN:
-                _check(f"{key}.{name}", node[name], hints[str(name)])
-    for name in config.get("strategy") or {}:
-        _check(f"strategy.{name}", config.strategy[name], _hints(Trainer)[name])
+    OmegaConf.resolve(config)
+    settings = typing.cast("dict[str, Any]", OmegaConf.to_container(config))
+    check_targets(settings)
+    # Which entry point it is for: the one whose settings differ least from these.
+    entry = min(ENTRIES, key=lambda schema: len(set(settings) ^ set(_fields(schema))))
+    _check_group("", settings, entry)
 
 
-def _targets(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """All nodes that name a class or function; loggers take more than their signatures say."""
-    for key in config:
-        node = None if OmegaConf.is_missing(config, key) else config[key]
-        if isinstance(node, DictConfig) and f"{prefix}{key}" not in ("logger", "hydra"):
-            if "_target_" in node:
-                yield f"{prefix}{key}", node
-            yield from _targets(node, f"{prefix}{key}.")
+def _check_group(key: str, node: Mapping[Any, Any], schema: type[Group]) -> None:
+    kinds, takes_more = _keys(key, node, schema)
+    for name, value in node.items():
+        place = f"{key}.{name}" if key else str(name)
+        if name in kinds:
+            _check(place, value, kinds[name])
+        elif not takes_more:
+            names = [str(kind) for kind in kinds if kind not in _OF_HYDRA]
+            raise ConfigError(f"unknown key {place}={_short(value)}: {did_you_mean(place, names)}")
+    if not issubclass(schema, Built):
+        for field in dataclasses.fields(schema):
+            if field.name not in node and field.default is dataclasses.MISSING:
+                place = f"{key}.{field.name}" if key else field.name
+                raise ConfigError(f"{place} is not set: give {place}=<value>")
 
 
-def _hints(target: Any) -> dict[str, Any]:
-    """Argument -> annotation, those of base classes included, because `**settings` go there."""
-    owners = [base.__init__ for base in reversed(target.__mro__)] if inspect.isclass(target) else [target]
-    return {name: kind for owner in owners for name, kind in _own_hints(owner).items()}
+def _keys(key: str, node: Mapping[Any, Any], schema: type[Group]) -> tuple[dict[str, Any], bool]:
+    """Names and types of the settings of a group, and whether it takes others, which nobody can judge."""
+    kinds = _fields(schema)
+    if not issubclass(schema, Built):
+        return kinds, False
+    if "_target_" not in node:
+        if issubclass(schema, Adopted):
+            return {}, True
+        raise ConfigError(f"{key}: has no _target_; choose an option by {key}=<name>")
+    arguments, takes_more = _arguments(resolve_target(key, node["_target_"]))
+    if takes_more:
+        return _OF_HYDRA, True
+    return {n: k for n, k in {**arguments, **_OF_HYDRA, **kinds}.items() if n not in schema.given}, False
 
 
-def _own_hints(function: Any) -> dict[str, Any]:
+def _fields(schema: type[Group]) -> dict[str, Any]:
+    hints = typing.get_type_hints(schema, include_extras=True)
+    return {field.name: hints[field.name] for field in dataclasses.fields(schema)}
+
+
+def _arguments(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
+    """Arguments with their annotations, and whether there may be others.
+
+    Those of base classes are included as far as a class hands on `**settings`.
+    """
+    owners = (
+        [base.__init__ for base in target.__mro__ if "__init__" in vars(base) and base is not object]
+        if inspect.isclass(target)
+        else [target]
+    )
+    found: dict[str, Any] = {}
+    for owner in owners:
+        hints = _hints(owner)
+        parameters = inspect.signature(owner).parameters
+        for name, parameter in parameters.items():
+            if name != "self" and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                found.setdefault(name, hints.get(name, Any))
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return found, False
+    return found, bool(owners)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
     except (NameError, TypeError):
@@ -99,27 +121,58 @@ def _own_hints(function: Any) -> dict[str, Any]:
 
 
 def _check(key: str, value: Any, kind: Any) -> None:
-    value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-    if not _fits(value, kind):
-        raise ConfigError(f"{key}={value}: give {_describe(kind)}")
+    if value == _MISSING:
+        return  # named where it is needed
+    alternatives = _alternatives(kind)
+    schema = next((part for part in alternatives if _is_group(part)), None)
+    of_groups = next((part for part in alternatives if _holds_groups(part)), None)
+    if isinstance(value, Mapping) and schema is not None:
+        _check_group(key, value, schema)
+    elif isinstance(value, Mapping) and of_groups is not None:
+        for name, item in value.items():
+            _check(f"{key}.{name}", item, typing.get_args(of_groups)[1])
+    elif isinstance(value, Mapping) and "_target_" in value and any(map(_is_object, alternatives)):
+        _check_group(key, value, Built)
+    elif not _fits(value, kind):
+        raise ConfigError(f"{key}={_short(value)}: give {_describe(kind)}")
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if typing.get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def _is_group(kind: Any) -> bool:
+    return inspect.isclass(kind) and issubclass(kind, Group)
+
+
+def _holds_groups(kind: Any) -> bool:
+    return typing.get_origin(kind) is dict and _is_group(typing.get_args(kind)[1])
+
+
+def _is_object(kind: Any) -> bool:
+    """Whether it can only be built by a `_target_`."""
+    return kind is Any or (inspect.isclass(kind) and kind not in _WORDS and not _is_group(kind))
 
 
 def _fits(value: Any, kind: Any) -> bool:
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
         return True
+    if origin is Annotated:
+        limits = [part for part in parts[1:] if isinstance(part, Limit)]
+        return _fits(value, parts[0]) and all(limit.holds(value) for limit in limits)
     if origin in (Union, types.UnionType):
         return any(_fits(value, part) for part in parts)
     if origin is Literal:
-        return value in parts
+        return any(value == part and type(value) is type(part) for part in parts)
     if kind in _WORDS:
         return _is_plain(value, kind)
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return isinstance(value, dict) and all(_fits(k, parts[0]) and _fits(v, parts[1]) for k, v in value.items())
     if origin is tuple and Ellipsis not in parts:
-        return _is_list(value) and len(value) == len(parts) and all(map(_fits, value, parts))
+        return isinstance(value, list) and len(value) == len(parts) and all(map(_fits, value, parts))
     if inspect.isclass(origin) and issubclass(list, origin):
-        return _is_list(value) and all(_fits(item, parts[0]) for item in value)
+        return isinstance(value, list) and all(_fits(item, parts[0]) for item in value)
     # Objects of other classes cannot be written in a configuration; anything else is not judged.
     return not inspect.isclass(kind)
 
@@ -130,22 +183,27 @@ def _is_plain(value: Any, kind: type) -> bool:
     return isinstance(value, {float: (int, float), Path: str}.get(kind, kind))
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, (list, tuple))
-
-
 def _describe(kind: Any) -> str:
     """What would fit, in words."""
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if kind in _WORDS:
         return _WORDS[kind]
+    if origin is Annotated:
+        return ", ".join([_describe(parts[0]), *(part.words for part in parts[1:] if isinstance(part, Limit))])
     if origin in (Union, types.UnionType):
-        words = [_describe(part) for part in parts if part in _WORDS or typing.get_origin(part) is not None]
+        words = [_describe(part) for part in parts if not _is_object(part)]
         return " or ".join(dict.fromkeys(words))
     if origin is Literal:
         return "one of " + ", ".join(map(str, parts))
     if origin is tuple and Ellipsis not in parts:
-        return f"a list of {len(parts)}: " + ", ".join(map(_describe, parts))
+        return f"a list of {len(parts)}: " + "; ".join(map(_describe, parts))
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return f"a mapping, each key {_describe(parts[0])} and each value {_describe(parts[1])}"
+    if _is_group(kind):
+        return "a group of settings"
     return f"a list, each {_describe(parts[0])}" if parts else "another value"
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."

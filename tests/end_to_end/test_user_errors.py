@@ -157,10 +157,25 @@ def test_an_image_that_breaks_while_training(refused, coco, workers):
 
 SETTINGS = [
     ("train", ["nonsense=1"], ["nonsense"]),
-    ("train", ["trainer.max_epoch=3"], ["unknown key trainer.max_epoch", "did you mean max_epochs"]),
-    ("search", ["cost.wieght=1"], ["unknown key cost.wieght", "did you mean weight"]),
-    ("train", ["detector=retinnet"], ["detector/retinnet", "retinanet"]),
-    ("train", ["experiment=fna/nothing"], ["experiment/fna/nothing"]),
+    ("train", ["trainer.max_epoch=3"], ["unknown key trainer.max_epoch", "did you mean trainer.max_epochs?"]),
+    ("search", ["cost.wieght=1"], ["unknown key cost.wieght", "did you mean cost.weight?"]),
+    (
+        "train",
+        ["detector=retinnet"],
+        ["no detector=retinnet", "did you mean detector=retinanet?", "classifier, retinanet"],
+    ),
+    ("train", ["experiment=fna/nothing"], ["no experiment=fna/nothing", "fna/retinanet_coco, "]),
+    ("train", ["experiment=fna/retinanet_coc"], ["did you mean experiment=fna/retinanet_coco?"]),
+    ("train", ["detectr=retinanet"], ["unknown key detectr: did you mean detector?"]),
+    ("train", ["experimnt=demo/train"], ["unknown key experimnt: did you mean experiment?"]),
+    ("train", ["data=null"], ["data=null", "must be a string"]),
+    ("train", ["~seed"], ["seed is not set"]),
+    ("train", ["+search.share=0.4"], ["unknown key search={'share': 0.4}"]),
+    ("search", ["+search.foo=1"], ["unknown key search.foo=1", "warmup_epochs"]),
+    ("search", ["+trainer.max_epoch=1"], ["unknown key trainer.max_epoch=1", "did you mean trainer.max_epochs?"]),
+    ("train", ["trainer.max_epochs=0"], ["trainer.max_epochs=0", "1 or more"]),
+    ("train", ["+hydra.callbacks.x._target_=os.system"], ["hydra.callbacks.x._target_=os.system"]),
+    ("evaluate", ["checkpoint=x", "+remap.source=seed"], ["unknown key remap={'source': 'seed'}"]),
     ("train", ["experiment=fna/retinanet_coco", "seed=none"], ["data.root is not set"]),
     ("train", ["seed=mobilenet_v2"], ["seed.weights is not set: give seed.weights=<value>"]),
     ("search", ["seed=custom"], ["seed.weights is not set"]),
@@ -190,10 +205,11 @@ SETTINGS = [
     ("search", ["space.candidates=[conv3]"], ["conv3"]),
     ("search", ["trainer.precision=16-true"], ["trainer.precision=16-true"]),
     ("search", ["trainer.precision=16-mixed"], ["trainer.precision=16-mixed"]),
-    ("train", ["detector=classifier"], ["detection", "classification", "Classifier"]),
+    ("train", ["detector=classifier"], ["unknown key detector.", "detector has dropout, features, mean, std"]),
+    ("train", ["experiment=demo/seed", "data=shapes_detection"], ["detection", "classification", "Classifier"]),
     ("train", ["detector.features=[3,5,12]"], ["12"]),
     ("train", ["remap.source=mixed"], ["remap.source=mixed needs remap.supernet="]),
-    ("train", ["remap.source=nothing"], ["remap.source=nothing", "seed, supernet or mixed"]),
+    ("train", ["remap.source=nothing"], ["remap.source=nothing", "seed, supernet, mixed"]),
     ("train", ["data.classes=9"], ["data.classes=9"]),
     ("train", ["seed=custom", "seed.weights=missing.pth"], ["missing.pth", "no such file"]),
     ("train", ["seed=custom", "seed.weights=imagenet"], ["seed.weights=imagenet"]),
@@ -211,12 +227,42 @@ SETTINGS = [
 def test_settings(refused, cli, entry, given, words):
     small = {"train": cli.detection, "search": cli.search, "evaluate": ()}[entry]
     small = [text for text in small if text.split("=")[0] not in {one.split("=")[0] for one in given}]
-    if any("coco" in text or "classifier" in text for text in given):
+    if any("coco" in text or "classifier" in text or "demo/seed" in text for text in given):
         small = [text for text in small if text.split(".")[0] not in {"data", "detector"}]
-    if "detector=classifier" in given:
+    if "detector=classifier" in given or "data=shapes_detection" in given:
         small += [text for text in cli.detection if text.startswith("data.")]
     line = refused(entry, *small, *given, "hydra.run.dir=run")
     assert [word for word in words if word not in line] == []
+
+
+RECIPES = [
+    ("train", "trainer: {max_epoch: 3}", "unknown key trainer.max_epoch=3: did you mean trainer.max_epochs?"),
+    (
+        "search",
+        "search: {warmup_epoch: 2}",
+        "unknown key search.warmup_epoch=2: did you mean search.warmup_epochs?",
+    ),
+    ("train", "optimiser: {lr: 0.1}", "unknown key optimiser={'lr': 0.1}: did you mean optimizer?"),
+    ("train", "optimizer: {lr: fast}", "optimizer.lr=fast: give a number, 0 or more"),
+    ("train", "data: 3", "data=3: give a group of settings"),
+    ("train", "cost: {input_size: [64, 64, 3]}", "cost.input_size=[64, 64, 3]: give a list of 2"),
+    ("train", "clip: ${trainer.max_epoch}", "trainer.max_epoch"),
+    (
+        "train",
+        "detector: {_target_: fna_lightning.detectors.RetinaNett}",
+        "detector._target_=fna_lightning.detect",
+    ),
+]
+
+
+@pytest.mark.parametrize(("entry", "text", "words"), RECIPES)
+def test_recipes_of_ones_own(refused, cli, entry, text, words):
+    folder = cli.here / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(f"# @package _global_\n{text}\n")
+    line = refused(entry, "--config-dir", "mine", "experiment=recipe", "hydra.run.dir=run")
+    assert words in line
+    assert [path.name for path in cli.here.iterdir()] == ["mine"]
 
 
 def test_weights_that_are_none(refused, cli):
