@@ -6,16 +6,17 @@
 import hydra
 from omegaconf import DictConfig
 
-from fna_lightning.runs.entry import friendly, launch
+from fna_lightning.runs.entry import launch
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> float:
     """Called by Hydra with the composed configuration."""
-    from fna_lightning.runs.train import train  # heavy imports wait until the command line is known to be right
+    # Heavy imports wait until the command line is known to be right.
+    from fna_lightning.runs.processes import run_job
+    from fna_lightning.runs.train import train
 
-    with friendly():
-        return train(config)
+    return run_job(__file__, train, config)
 
 
 if __name__ == "__main__":
