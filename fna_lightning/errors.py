@@ -23,3 +23,7 @@ class CheckpointError(UserError):
 
 class DataError(UserError):
     """A data set that is missing, broken or not in the announced format."""
+
+
+class TrainingError(UserError):
+    """Training that cannot go on, such as a loss that is not finite."""

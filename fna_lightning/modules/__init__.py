@@ -2,7 +2,17 @@
 
 from fna_lightning.modules.architecture import ArchitectureAdaptation, SearchOptimizers
 from fna_lightning.modules.base import AdaptationModule
+from fna_lightning.modules.guard import StepGuard
 from fna_lightning.modules.parameters import ParameterAdaptation
 from fna_lightning.modules.search_data import SearchData
+from fna_lightning.modules.strategy import ActivePathStrategy
 
-__all__ = ["AdaptationModule", "ArchitectureAdaptation", "ParameterAdaptation", "SearchData", "SearchOptimizers"]
+__all__ = [
+    "ActivePathStrategy",
+    "AdaptationModule",
+    "ArchitectureAdaptation",
+    "ParameterAdaptation",
+    "SearchData",
+    "SearchOptimizers",
+    "StepGuard",
+]

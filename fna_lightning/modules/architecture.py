@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
+from fna_lightning.distributed import average_gradients
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules.base import AdaptationModule, OptimizerFactory, ScheduleFactory
-from fna_lightning.search import BilevelSearch, CostObjective, SearchBatch, Stepper, architecture_weights
+from fna_lightning.modules.guard import StepGuard
+from fna_lightning.modules.strategy import ActivePathStrategy
+from fna_lightning.search import BilevelSearch, CostObjective, SearchBatch, Stepper, Update, architecture_weights
 from fna_lightning.supernets import Supernet
 from fna_lightning.tasks.base import Task
 
@@ -39,6 +43,7 @@ class ArchitectureAdaptation(AdaptationModule):
         optimizers: of weights and architecture parameters.
         warmup_epochs: epochs with uniformly drawn paths and without architecture steps.
         random_seed: fixes the paths.
+        guard: what becomes of a loss or gradient that is not finite.
     """
 
     def __init__(
@@ -50,8 +55,9 @@ class ArchitectureAdaptation(AdaptationModule):
         optimizers: SearchOptimizers,
         warmup_epochs: int,
         random_seed: int,
+        guard: StepGuard | None = None,
     ) -> None:
-        super().__init__(network, task, architecture_text, random_seed)
+        super().__init__(network, task, architecture_text, random_seed, guard)
         self.automatic_optimization = False
         self.objective = objective
         self._optimizers = optimizers
@@ -65,6 +71,7 @@ class ArchitectureAdaptation(AdaptationModule):
             clip_weights=optimizers.clip_weights,
             clip_architecture=optimizers.clip_architecture,
             backward=self.manual_backward,
+            before_update=self._before_update,
         )
 
     @property
@@ -78,9 +85,10 @@ class ArchitectureAdaptation(AdaptationModule):
         """Refuse what the two hand-made steps cannot do right.
 
         Raises:
-            ConfigError: for fp16, whose scaled gradients would be clipped by the wrong norm.
+            ConfigError: for fp16, whose scaled gradients would be clipped by the wrong norm, and for weights in
+                bf16, which small steps of the architecture parameters would not move.
         """
-        if str(self.trainer.precision).startswith("16"):
+        if str(self.trainer.precision) not in ("32-true", "bf16-mixed"):
             raise ConfigError(
                 f"trainer.precision={self.trainer.precision}: the search runs in 32-true or bf16-mixed"
             )
@@ -89,13 +97,21 @@ class ArchitectureAdaptation(AdaptationModule):
         """An architecture step where it is due, then a weight step."""
         weight_optimizer, architecture_optimizer = cast("list[Stepper]", self.optimizers())
         if batch.architecture is not None:
-            losses = self.search.architecture_step(batch.architecture, architecture_optimizer)
-            self.log_losses("arch", losses, batch.architecture)
+            self.note_losses("arch", self.search.architecture_step(batch.architecture, architecture_optimizer))
         policy = "uniform" if self.current_epoch < self._warmup_epochs else "probability"
-        losses = self.search.weight_step(batch.weight, weight_optimizer, self.iteration, policy)
-        self.log_losses("weight", losses, batch.weight)
+        self.note_losses("weight", self.search.weight_step(batch.weight, weight_optimizer, self.iteration, policy))
         cast("LRScheduler", self.lr_schedulers()).step()
         self.iteration += 1
+
+    def _before_update(self, update: Update) -> bool:
+        """Hold ranks and numbers together, then average the gradients where the strategy leaves that to us."""
+        named = partial(self.name_batch, update.batch, self.iteration + 1)
+        allowed = self.guard.allows(update.loss, update.parameters, named, update.path)
+        if allowed and isinstance(self.trainer.strategy, ActivePathStrategy):
+            average_gradients(update.parameters)
+        if update.path:
+            self.progress |= {"loss": self.guard.loss, "path": "".join(map(str, update.path))}
+        return allowed
 
     def configure_optimizers(self) -> Any:
         """The weights' optimiser with its schedule, and the architecture's at a constant rate."""

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from fna_lightning.blocks import StagedNetwork
 from fna_lightning.data.batches import Batch
 from fna_lightning.data.sampling import sample_seed
+from fna_lightning.modules.guard import StepGuard, name_batch
 from fna_lightning.tasks.base import Metric, Task
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -26,12 +27,29 @@ class AdaptationModule(L.LightningModule):
     """A network with a backbone that parameters are carried into, trained on one task.
 
     Hyper-parameters are not saved: a run's `config.yaml` holds them, and checkpoints stay plain data.
+
+    Attributes:
+        iteration: batches trained on so far; Lightning's `global_step` counts the steps of every optimiser.
+        losses: the terms of the last step by their names in the log, on the device.
+        scores: of the last validation, by name.
+        progress: what the progress bar shows, on the host.
+        guard: decides on every update.
     """
 
-    def __init__(self, network: nn.Module, task: Task[Any], architecture_text: str, random_seed: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task[Any],
+        architecture_text: str,
+        random_seed: int,
+        guard: StepGuard | None = None,
+    ) -> None:
         super().__init__()
         self.iteration = 0
-        """Batches trained on so far; Lightning's `global_step` counts the steps of every optimiser."""
+        self.losses: dict[str, Tensor] = {}
+        self.scores: dict[str, float] = {}
+        self.progress: dict[str, float | str] = {}
+        self.guard = guard or StepGuard()
         self._random_seed = random_seed
         self.network = network
         self.task = task
@@ -54,15 +72,20 @@ class AdaptationModule(L.LightningModule):
         """Keep the architecture with its weights, as YAML text, and the count of iterations."""
         checkpoint["architecture"] = self._architecture_text
         checkpoint["iteration"] = self.iteration
+        checkpoint["guard"] = self.guard.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting."""
         self.iteration = int(checkpoint["iteration"])
+        self.guard.load_state_dict(checkpoint["guard"])
 
-    def log_losses(self, prefix: str, losses: dict[str, Tensor], batch: Batch) -> None:
-        """Log loss terms under `prefix/`, the sum in the progress bar as well."""
-        for name, value in losses.items():
-            self.log(f"{prefix}/{name}", value, prog_bar=name == "loss", batch_size=len(batch))
+    def note_losses(self, prefix: str, losses: dict[str, Tensor]) -> None:
+        """Keep loss terms under `prefix/`, for the log."""
+        self.losses |= {f"{prefix}/{name}": value.detach() for name, value in losses.items()}
+
+    def name_batch(self, batch: Batch, iteration: int) -> str:
+        """Where a batch came in this run, counted from 1, and what it holds, for a message."""
+        return name_batch(self.current_epoch + 1, iteration, batch.files)
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new score."""
@@ -74,13 +97,16 @@ class AdaptationModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Score the set."""
-        scores = self.metric.compute()
-        for name, value in scores.items():
-            self.log(f"val/{name}", value, prog_bar=name == self.task.monitor)
+        self.scores = {name: float(value) for name, value in self.metric.compute().items()}
+        self.progress[self.task.monitor] = self.scores[self.task.monitor]
+        # For callbacks that watch a score; `RunLog` writes them for the loggers.
+        self.log_dict({f"val/{name}": value for name, value in self.scores.items()}, logger=False)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's interface
         """Make dropout and the like a function of (seed, iteration, rank), so that a resumed run repeats them."""
         torch.manual_seed(sample_seed(self._random_seed, self.iteration, self.global_rank))
+        self.losses = {}
+        self.guard.remember(self.network)
 
     def _steps_per_epoch(self) -> int:
         """Iterations of one epoch, the trainer's limit included.

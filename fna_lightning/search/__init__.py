@@ -1,7 +1,16 @@
 """The search algorithms, free of Lightning."""
 
 from fna_lightning.search.alternation import AlternatingLoader, SearchBatch
-from fna_lightning.search.bilevel import BilevelSearch, Stepper, architecture_weights
-from fna_lightning.search.objective import CostObjective
+from fna_lightning.search.bilevel import BilevelSearch, Stepper, Update, architecture_weights
+from fna_lightning.search.objective import GIGA, CostObjective
 
-__all__ = ["AlternatingLoader", "BilevelSearch", "CostObjective", "SearchBatch", "Stepper", "architecture_weights"]
+__all__ = [
+    "GIGA",
+    "AlternatingLoader",
+    "BilevelSearch",
+    "CostObjective",
+    "SearchBatch",
+    "Stepper",
+    "Update",
+    "architecture_weights",
+]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +20,20 @@ from fna_lightning.supernets import Policy, Supernet
 
 Losses = Callable[[Any], dict[str, Tensor]]
 """Batch -> scalar loss terms whose sum is minimised."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """A change of parameters that is about to happen, its gradients computed."""
+
+    loss: Tensor
+    """Scalar: the sum of all terms, detached."""
+    parameters: list[nn.Parameter]
+    """What has a gradient."""
+    batch: Any
+    """Where it comes from."""
+    path: Sequence[int]
+    """The path of a weight step; empty for the mixture."""
 
 
 class Stepper(Protocol):
@@ -49,6 +64,8 @@ class BilevelSearch:
         clip_weights: largest L2 norm of the weights' gradient; None leaves it as it is.
         clip_architecture: the same for the architecture parameters.
         backward: called on a loss; Lightning's `manual_backward`, or `Tensor.backward`.
+        before_update: sees every update before gradients are clipped, may change them (as by averaging them
+            over ranks), and leaves the update out by returning False.
     """
 
     def __init__(
@@ -62,6 +79,7 @@ class BilevelSearch:
         clip_weights: float | None = None,
         clip_architecture: float | None = None,
         backward: Callable[[Tensor], Any] = Tensor.backward,
+        before_update: Callable[[Update], bool] = lambda _: True,
     ) -> None:
         self.network = network
         self.supernet = supernet
@@ -72,7 +90,7 @@ class BilevelSearch:
         self._clip_weights = clip_weights
         self._clip_architecture = clip_architecture
         self._backward = backward
-        self._norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+        self._before_update = before_update
 
     def weight_step(self, batch: Any, optimizer: Stepper, iteration: int, policy: Policy) -> dict[str, Tensor]:
         """Train the weights of one sampled path; nothing else moves, momentum and decay included.
@@ -83,9 +101,9 @@ class BilevelSearch:
         Returns:
             The loss terms and their sum, detached.
         """
-        self.supernet.set_path(self.supernet.sample_path(self._seed, iteration, policy))
-        losses = self._losses(batch)
-        return self._step(losses, optimizer, self.weights, self._clip_weights)
+        path = self.supernet.sample_path(self._seed, iteration, policy)
+        self.supernet.set_path(path)
+        return self._step(self._losses(batch), optimizer, self.weights, self._clip_weights, batch, path)
 
     def architecture_step(self, batch: Any, optimizer: Stepper) -> dict[str, Tensor]:
         """Train the architecture parameters on the mixture of all paths; no weight and no statistic moves.
@@ -94,20 +112,28 @@ class BilevelSearch:
             The loss terms, the cost term and their sum, detached.
         """
         self.supernet.set_mixture()
-        with _frozen(self.weights), _untracked(self._norms):
+        with _frozen(self.weights), _untracked(self.network):
             losses = self._losses(batch)
             losses["cost"] = self._objective(self.supernet)
-            return self._step(losses, optimizer, self.supernet.alphas(), self._clip_architecture)
+            return self._step(losses, optimizer, self.supernet.alphas(), self._clip_architecture, batch)
 
     def _step(
-        self, losses: dict[str, Tensor], optimizer: Stepper, parameters: Sequence[nn.Parameter], clip: float | None
+        self,
+        losses: dict[str, Tensor],
+        optimizer: Stepper,
+        parameters: Sequence[nn.Parameter],
+        clip: float | None,
+        batch: Any,
+        path: Sequence[int] = (),
     ) -> dict[str, Tensor]:
         total = torch.stack([loss.float() for loss in losses.values()]).sum()
         optimizer.zero_grad()
         self._backward(total)
-        if clip is not None:
-            clip_grad_norm_([p for p in parameters if p.grad is not None], clip)
-        optimizer.step()
+        moving = [parameter for parameter in parameters if parameter.grad is not None]
+        if self._before_update(Update(total.detach(), moving, batch, path)):
+            if clip is not None:
+                clip_grad_norm_(moving, clip)
+            optimizer.step()
         # Freed at once: the other step would carry these gradients in its peak memory.
         optimizer.zero_grad()
         return {name: loss.detach() for name, loss in {**losses, "loss": total}.items()}
@@ -127,8 +153,10 @@ def _frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _untracked(norms: Sequence[_BatchNorm]) -> Iterator[None]:
+def _untracked(network: nn.Module) -> Iterator[None]:
     """Batch norms use the batch's statistics and leave their running ones alone."""
+    # Looked for at every step: a strategy may have put synchronised norms in their places.
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     for norm in norms:
         norm.track_running_stats = False
     try:

@@ -1,0 +1,69 @@
+"""What the ranks of one run do together; in a single process every function leaves its arguments as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def num_ranks() -> int:
+    """Processes of this run, 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """The mean of `value` over all ranks, without gradient; it stays on its device, and nobody waits for it."""
+    value = value.detach().float()
+    if num_ranks() > 1:
+        dist.all_reduce(value)
+        value = value / num_ranks()
+    return value
+
+
+def maximum_over_ranks(value: Tensor) -> Tensor:
+    """The element-wise maximum of `value` over all ranks, in place."""
+    if num_ranks() > 1:
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+    return value
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """What every rank gives, by rank; for rare messages, not for tensors of a training step."""
+    if num_ranks() == 1:
+        return [value]
+    values: list[Any] = [None] * num_ranks()
+    dist.all_gather_object(values, value)
+    return values
+
+
+@torch.no_grad()
+def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Replace the gradients of `parameters` by their mean over all ranks, in one message per data type.
+
+    Every rank must give the same parameters in the same order; those without gradient take no part.
+    """
+    if num_ranks() == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    gradients.sort(key=lambda gradient: str(gradient.dtype))  # stable: the order within a type stays
+    for _, group in groupby(gradients, key=lambda gradient: gradient.dtype):
+        members = list(group)
+        bucket = torch.cat([gradient.reshape(-1) for gradient in members])
+        dist.all_reduce(bucket)
+        bucket /= num_ranks()
+        parts = bucket.split([gradient.numel() for gradient in members])
+        means = [part.view(gradient.shape) for part, gradient in zip(parts, members, strict=True)]
+        torch._foreach_copy_(members, means)  # pyright: ignore[reportPrivateImportUsage]
+
+
+@torch.no_grad()
+def broadcast_state(module: nn.Module) -> None:
+    """Give every rank the first rank's parameters and buffers."""
+    if num_ranks() > 1:
+        for tensor in [*module.parameters(), *module.buffers()]:
+            dist.broadcast(tensor.data, src=0)

@@ -1,0 +1,141 @@
+"""A search of RetinaNet in two processes that talk by gloo, or in one; what the ranks' test compares."""
+
+import multiprocessing
+import os
+import socket
+from contextlib import closing
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from fna_lightning.architectures import load_architecture
+from fna_lightning.costs import tabulate
+from fna_lightning.data import ShapesDetectionDataModule
+from fna_lightning.detectors import RetinaNet
+from fna_lightning.errors import UserError
+from fna_lightning.modules import ActivePathStrategy, ArchitectureAdaptation, SearchData, SearchOptimizers
+from fna_lightning.schedules import multistep
+from fna_lightning.search import CostObjective
+from fna_lightning.supernets import MobileSpace, build_supernet
+from fna_lightning.tasks import DetectionTask
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["fna_lightning.modules", "fna_lightning.detectors", "fna_lightning.data"])
+STAGES = (3, 5, 7)
+GLOBAL_BATCH = 4
+
+
+class Diary(Callback):
+    """Notes what the first update of each kind would do, every path, and what was trained in the end."""
+
+    def __init__(self, module):
+        self.gradients, self.paths = {}, []
+        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        before_update = module.search._before_update
+
+        def note(update):
+            allowed = before_update(update)
+            kind = "weights" if update.path else "alphas"
+            if update.path:
+                self.paths.append(tuple(update.path))
+            if kind not in self.gradients:
+                self.gradients[kind] = {names[id(p)]: p.grad.clone() for p in update.parameters}
+            return allowed
+
+        module.search._before_update = note
+
+
+class Spoil(Callback):
+    """Puts a number that is not finite into the pictures of one rank, once."""
+
+    def __init__(self, rank):
+        self.rank = rank
+
+    def on_train_batch_start(self, trainer, module, batch, *_):
+        if trainer.global_rank == self.rank and module.iteration == 1:
+            batch.weight.images = batch.weight.images.float() * float("nan")
+
+
+def without_batch_statistics(network):
+    """Every batch norm replaced by a norm over each picture alone."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, _BatchNorm):
+                setattr(module, name, nn.GroupNorm(1, child.num_features))
+    return network
+
+
+def build(root, batch_size, random_seed):
+    """(module, data) of a search without warm-up."""
+    torch.manual_seed(5)
+    candidates = ["k3_e3", "k5_e6"]
+    space = MobileSpace(load_architecture("mobile_small"), {2: 2, 3: 2, 4: 1, 5: 2, 6: 2, 7: 1}, candidates)
+    supernet = build_supernet(space, STAGES)
+    tabulate(supernet, (64, 64))
+    network = without_batch_statistics(RetinaNet(supernet, 4, fpn_channels=8, head_depth=1))
+    optimizers = SearchOptimizers(
+        lambda weights: torch.optim.SGD(weights, 0.01, momentum=0.9, weight_decay=1e-4),
+        lambda alphas: torch.optim.Adam(alphas, 0.01),
+        lambda optimizer, **counts: multistep(optimizer, milestones=[100], warmup_steps=1, **counts),
+        35,
+        35,
+    )
+    module = ArchitectureAdaptation(
+        network, DetectionTask(), "", CostObjective(0.1), optimizers, warmup_epochs=0, random_seed=random_seed
+    )
+    data = ShapesDetectionDataModule(
+        root, num_train=40, num_val=4, image_size=64, batch_size=batch_size, num_workers=0
+    )
+    return module, SearchData(data, 0.5, True, warmup_epochs=0, weight_steps=1)
+
+
+def search(root, ranks=1, strategy="auto", iterations=1, random_seed=0, spoil=None):
+    """What `Diary` notes, with the state at the end, or the error's text."""
+    module, data = build(root, GLOBAL_BATCH // ranks, random_seed)
+    diary = Diary(module)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        devices=ranks,
+        strategy=ActivePathStrategy() if strategy == "active" else strategy,
+        callbacks=[diary, *([] if spoil is None else [Spoil(spoil)])],
+        max_epochs=-(-iterations // 5),
+        limit_train_batches=min(iterations, 5),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    try:
+        trainer.fit(module, data)
+    except UserError as error:
+        return {"error": str(error)}
+    state = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    gradients = {kind: {name: g.numpy() for name, g in part.items()} for kind, part in diary.gradients.items()}
+    return {"gradients": gradients, "paths": diary.paths, "state": state, "iteration": module.iteration}
+
+
+def _rank(rank, port, queue, root, settings):
+    torch.set_num_threads(1)
+    os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    own = settings.pop("by_rank", {}).get(rank, {})
+    queue.put((rank, search(root, **settings, **own)))
+
+
+def search_in_two(root, **settings):
+    """`search` as two processes run it, by rank; `by_rank` holds settings of one rank alone."""
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    queue = CONTEXT.Queue()
+    settings = {"ranks": 2, "strategy": "active", **settings}
+    processes = [CONTEXT.Process(target=_rank, args=(rank, port, queue, root, settings)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    found = dict(queue.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join(30)
+    return [found[rank] for rank in range(2)]
