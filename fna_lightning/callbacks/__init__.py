@@ -2,7 +2,21 @@
 
 from fna_lightning.callbacks.architecture_log import ArchitectureLog, diagnose
 from fna_lightning.callbacks.calibration import BatchNormCalibration
+from fna_lightning.callbacks.consensus import ConfigConsensus
+from fna_lightning.callbacks.last_checkpoint import LastCheckpoint
+from fna_lightning.callbacks.progress import ProgressBar
 from fna_lightning.callbacks.remapping import RemappingCallback
+from fna_lightning.callbacks.run_log import RunLog
 from fna_lightning.callbacks.timekeeper import Timekeeper
 
-__all__ = ["ArchitectureLog", "BatchNormCalibration", "RemappingCallback", "Timekeeper", "diagnose"]
+__all__ = [
+    "ArchitectureLog",
+    "BatchNormCalibration",
+    "ConfigConsensus",
+    "LastCheckpoint",
+    "ProgressBar",
+    "RemappingCallback",
+    "RunLog",
+    "Timekeeper",
+    "diagnose",
+]

@@ -13,10 +13,9 @@ from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
 from fna_lightning.architectures import save_architecture
 from fna_lightning.architectures.mobile import SKIP
+from fna_lightning.callbacks.run_log import ALPHAS, write_row
 from fna_lightning.modules.architecture import ArchitectureAdaptation
 from fna_lightning.supernets import Supernet
-
-ALPHAS = "alphas.csv"
 
 
 def diagnose(supernet: Supernet) -> dict[str, float]:
@@ -52,14 +51,16 @@ class ArchitectureLog(Callback):
     def __init__(self, folder: Path, every: int = 50) -> None:
         self._folder = folder
         self._every = every
+        self._recorded = -1
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say before any GPU time is spent if the target cannot be met."""
         module = cast("ArchitectureAdaptation", pl_module)
         self._derive(module, write=False)
-        if module.iteration == 0 and trainer.is_global_zero:
-            (self._folder / ALPHAS).unlink(missing_ok=True)
-        self._record(trainer, module)
+        if module.iteration == 0:
+            if trainer.is_global_zero:
+                (self._folder / ALPHAS).unlink(missing_ok=True)
+            self._record(trainer, module)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -79,14 +80,22 @@ class ArchitectureLog(Callback):
                 if isinstance(logger, WandbLogger):
                     logger.log_table("architecture", ["iteration", "architecture"], [[module.iteration, text]])
 
+    def state_dict(self) -> dict[str, int]:
+        """The iteration last recorded, for checkpoints."""
+        return {"recorded": self._recorded}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Do not record it again."""
+        self._recorded = state_dict["recorded"]
+
     def _record(self, trainer: L.Trainer, module: ArchitectureAdaptation) -> None:
-        if not trainer.is_global_zero:
+        if not trainer.is_global_zero or module.iteration == self._recorded:
             return
+        self._recorded = module.iteration
         supernet = module.supernet
-        figures = {f"search/{name}": value for name, value in diagnose(supernet).items()}
-        figures["iteration"] = float(module.iteration)
-        for logger in trainer.loggers:
-            logger.log_metrics(figures, step=module.iteration)
+        figures = diagnose(supernet)
+        module.progress["cost"] = f"{figures['expected_madds'] / 1e9:.3g}G"
+        write_row(trainer, module, {f"search/{name}": value for name, value in figures.items()})
         probabilities = self._named_probabilities(supernet)
         for logger in _dashboards(trainer):
             logger.log_metrics(

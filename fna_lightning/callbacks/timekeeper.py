@@ -15,8 +15,8 @@ class Timekeeper(Callback):
     """Adds up the time between an epoch's first and last training batch; validation does not count.
 
     Attributes:
-        seconds: of training in this process, loading included.
-        images: that training steps of this process were given.
+        seconds: of training, loading included, those before an interruption too.
+        images: that training steps of this rank were given.
     """
 
     def __init__(self) -> None:
@@ -41,3 +41,11 @@ class Timekeeper(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the time of a validation out."""
         self._since = time.perf_counter()
+
+    def state_dict(self) -> dict[str, float]:
+        """Time and images so far, for checkpoints."""
+        return {"seconds": self.seconds, "images": self.images}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Go on adding."""
+        self.seconds, self.images = state_dict["seconds"], int(state_dict["images"])

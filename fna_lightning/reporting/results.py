@@ -39,6 +39,8 @@ def write_results(
     seconds: float,
     images: int,
     config: Mapping[str, Any],
+    objective: float | None = None,
+    left_out: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Write `results.json` into a run directory, whole or not at all.
 
@@ -51,6 +53,8 @@ def write_results(
         seconds: of training (of evaluation, where nothing was trained), by the wall clock.
         images: how many were processed in these seconds.
         config: the resolved configuration.
+        objective: the one figure that a sweep compares runs by.
+        left_out: what of the data set was not used, in words, and how often.
 
     Returns:
         What `read_results` will read.
@@ -58,6 +62,8 @@ def write_results(
     results = {
         "entry": entry,
         "metrics": dict(metrics),
+        "objective": objective,
+        "left_out": dict(left_out or {}),
         "cost": {
             "madds": cost.madds if cost else None,
             "params": cost.params if cost else None,

@@ -105,7 +105,7 @@ def summary_table(results: Mapping[str, Any]) -> Table:
 
 
 def cost_lines(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(name, value with unit) of what a run and its network cost."""
+    """(name, value with unit) of what a run and its network cost, and of what was not used."""
     cost, time, memory = results["cost"], results["time"], results["memory"]
     size = cost.get("input_size")
     at = f" at {'x'.join(str(length) for length in size)}" if isinstance(size, list) else ""
@@ -116,6 +116,7 @@ def cost_lines(results: Mapping[str, Any]) -> list[tuple[str, str]]:
         (f"{verb} time", seconds_text(time.get("training_seconds"))),
         ("images per second", rate_text(time.get("images_per_second"))),
         (f"peak memory ({memory.get('device') or 'unknown'})", bytes_text(memory.get("peak_bytes"))),
+        *((f"left out: {what}", f"{number:,}") for what, number in results.get("left_out", {}).items()),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -10,23 +11,27 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, Logger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
 from fna_lightning.architectures import MobileArchitecture, architecture_from_dict, load_architecture
-from fna_lightning.blocks import StagedNetwork
-from fna_lightning.callbacks import RemappingCallback
+from fna_lightning.blocks import MapName, StagedNetwork
+from fna_lightning.callbacks import ConfigConsensus, LastCheckpoint, ProgressBar, RemappingCallback, RunLog
 from fna_lightning.checkpoints import PUBLISHED, Seed, checkpoint_of, load_seed, read_file, tensors_of
 from fna_lightning.data.base import DataModule
 from fna_lightning.errors import ConfigError, UserError
 from fna_lightning.files import write_text
+from fna_lightning.modules import AdaptationModule, StepGuard
 from fna_lightning.runs.checkpoint_io import WholeCheckpoints
+from fna_lightning.runs.folder import plain
+from fna_lightning.runs.ranks import rank
 from fna_lightning.tasks.base import Task
 
 CHECKPOINTS = "checkpoints"
+WANDB_ID = "wandb_id.txt"
+_OWN_SETTINGS = ("on_nonfinite", "max_nonfinite", "checkpoint_every")  # of `trainer`, besides Lightning's
 
 
 def make(config: DictConfig, **arguments: Any) -> Any:
@@ -58,10 +63,15 @@ def resolve_architecture(config: DictConfig) -> MobileArchitecture:
     return architecture_from_dict(cast("Mapping[str, Any]", OmegaConf.to_container(node)))
 
 
-def out_stages(config: DictConfig, architecture: MobileArchitecture) -> tuple[int, ...]:
-    """The stages that the detector reads; negative numbers count from the last 1x1 convolution."""
+def out_stages(config: DictConfig, architecture: MobileArchitecture) -> tuple[str, ...]:
+    """Names of the maps that the detector reads; negative numbers count from the last 1x1 convolution.
+
+    Raises:
+        ConfigError: where a name is none, see `MapName`.
+    """
     total = architecture.head_stage + 1
-    return tuple(number if number >= 0 else total + number for number in config.detector.features)
+    names = [MapName.parse(feature) for feature in config.detector.features]
+    return tuple(str(name if name.stage >= 0 else name._replace(stage=total + name.stage)) for name in names)
 
 
 def build_network(config: DictConfig, backbone: StagedNetwork, num_classes: int) -> nn.Module:
@@ -133,6 +143,12 @@ def build_remapping(config: DictConfig, folder: Path) -> RemappingCallback:
     return RemappingCallback(seed, config.remap.strategy, supernet, folder / "remapping.csv")
 
 
+def left_out(data: DataModule[Any], module: AdaptationModule) -> dict[str, int]:
+    """What a run did not use, in words, and how often."""
+    skipped = {"updates that were not finite": module.guard.skipped} if module.guard.skipped else {}
+    return {**data.left_out, **skipped}
+
+
 def load_parameters(network: nn.Module, checkpoint: str | Path) -> None:
     """Fill the whole network from a run's checkpoint.
 
@@ -155,56 +171,58 @@ def load_parameters(network: nn.Module, checkpoint: str | Path) -> None:
         ) from error
 
 
+def build_guard(config: DictConfig) -> StepGuard:
+    """What becomes of a loss or gradient that is not finite."""
+    return StepGuard(config.trainer.on_nonfinite, config.trainer.max_nonfinite)
+
+
 def build_trainer(config: DictConfig, folder: Path, callbacks: list[Callback], **options: Any) -> L.Trainer:
-    """Lightning's trainer with the settings of `trainer` and `strategy`."""
+    """Lightning's trainer with the settings of `trainer` and `strategy`.
+
+    Raises:
+        ConfigError: where batch norms should be synchronised on CPUs, which torch cannot.
+    """
     settings = OmegaConf.create({**config.trainer, **config.strategy})
+    for name in _OWN_SETTINGS:
+        settings.pop(name)
     if settings.enable_progress_bar:
-        callbacks = [*callbacks, RichProgressBar(leave=True)]
-    return make(
+        callbacks = [*callbacks, ProgressBar(leave=True)]
+    trainer = make(
         settings,
-        callbacks=callbacks,
-        logger=build_loggers(config),
+        callbacks=[ConfigConsensus(plain(config)), *callbacks],
+        logger=build_loggers(config, folder),
         default_root_dir=str(folder),
         plugins=[WholeCheckpoints()],
         # The data modules shard by themselves.
         use_distributed_sampler=False,
         **options,
     )
+    if settings.sync_batchnorm and trainer.world_size > 1 and trainer.strategy.root_device.type == "cpu":
+        raise ConfigError("strategy.sync_batchnorm=true needs GPUs: give strategy.sync_batchnorm=false")
+    return trainer
 
 
-def build_loggers(config: DictConfig) -> list[Logger]:
-    """The loggers of `logger`, the CSV file first."""
-    loggers = [_wandb(node) if name == "wandb" else make(node) for name, node in config.logger.items()]
-    if config.resume is not None:
-        for logger in loggers:
-            if isinstance(logger, CSVLogger):
-                _continue_csv(logger)
-    return loggers
+def build_loggers(config: DictConfig, folder: Path) -> list[Logger]:
+    """The loggers of `logger`."""
+    return [
+        _wandb(node, config, folder) if name == "wandb" else make(node) for name, node in config.logger.items()
+    ]
 
 
-@rank_zero_only
-def _continue_csv(logger: CSVLogger) -> None:
-    """Keep the rows that are there already, which Lightning would delete, and go on behind them."""
-    path = Path(logger.log_dir) / "metrics.csv"
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-        writer = logger.experiment
-        write_text(path, text)
-        writer.metrics_keys = text.partition("\n")[0].strip().split(",")
-
-
-def build_checkpointing(folder: Path, monitor: str | None) -> list[Callback]:
-    """`checkpoints/last.ckpt` after every epoch, and `best.ckpt` by `monitor` where there is one."""
-    last = ModelCheckpoint(
-        folder / CHECKPOINTS, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
-    )
-    learning_rate = LearningRateMonitor("step")
-    if monitor is None:
-        return [last, learning_rate]
-    best = ModelCheckpoint(
-        folder / CHECKPOINTS, filename="best", monitor=monitor, mode="max", enable_version_counter=False
-    )
-    return [last, best, learning_rate]
+def build_recording(config: DictConfig, folder: Path, monitor: str | None) -> list[Callback]:
+    """Log rows; `checkpoints/last.ckpt`, and `best.ckpt` by `monitor` where there is one."""
+    checkpoints = folder / CHECKPOINTS
+    recording: list[Callback] = [
+        RunLog(folder, config.trainer.log_every_n_steps),
+        LastCheckpoint(checkpoints / "last.ckpt", config.trainer.checkpoint_every),
+    ]
+    if monitor is not None:
+        recording.append(
+            ModelCheckpoint(
+                checkpoints, filename="best", monitor=monitor, mode="max", enable_version_counter=False
+            )
+        )
+    return recording
 
 
 def prepare_network(config: DictConfig, network: nn.Module) -> nn.Module:
@@ -216,24 +234,38 @@ def prepare_network(config: DictConfig, network: nn.Module) -> nn.Module:
     return network
 
 
-def resume_path(config: DictConfig) -> str | None:
+def resume_path(config: DictConfig, folder: Path) -> str | None:
     """The checkpoint to continue from, None for a new run.
 
     Raises:
-        UserError: where there is none.
+        UserError: where there is none; `resume=auto`, which looks into this run's own directory, then starts anew.
     """
     if config.resume is None:
         return None
+    own = folder / CHECKPOINTS / "last.ckpt"
+    if config.resume == "auto":
+        return str(own) if own.is_file() else None
     path = checkpoint_of(config.resume)
     if not path.is_file():
         raise ConfigError(f"resume={config.resume}: no such file; give a run directory or a checkpoint in one")
     return str(path)
 
 
-def _wandb(settings: DictConfig) -> Logger:
-    """Weights & Biases, offline if asked for or where nobody is logged in."""
+def _wandb(settings: DictConfig, config: DictConfig, folder: Path) -> Logger:
+    """Weights & Biases, offline if asked for or where nobody is logged in; a resumed run goes on in its own."""
     import wandb
 
     offline = not wandb.login(prompt=False) if settings.offline is None else settings.offline
     # Said to wandb itself as well: Lightning sets an environment variable, which wandb has read by now.
-    return make(settings, offline=offline, **({"mode": "offline"} if offline else {}))
+    options = {"mode": "offline"} if offline else {}
+    return make(settings, offline=offline, id=_wandb_id(config, folder), resume="allow", **options)
+
+
+def _wandb_id(config: DictConfig, folder: Path) -> str:
+    """The id kept in the directory that is resumed, or a new one; kept in this run's directory."""
+    checkpoint = resume_path(config, folder)
+    kept = Path(checkpoint).parents[1] / WANDB_ID if checkpoint else folder / WANDB_ID
+    number = kept.read_text(encoding="utf-8").strip() if checkpoint and kept.is_file() else secrets.token_hex(4)
+    if rank() == 0:
+        write_text(folder / WANDB_ID, number)
+    return number

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from fna_lightning.architectures import architecture_yaml
 from fna_lightning.backbones import build_backbone
 from fna_lightning.checkpoints import checkpoint_of
+from fna_lightning.data import DataModule
 from fna_lightning.errors import CheckpointError
 from fna_lightning.modules import ParameterAdaptation
 from fna_lightning.runs import build
@@ -43,35 +46,38 @@ def evaluate(config: DictConfig) -> float:
     module = ParameterAdaptation(network, task, text, build.make(config.optimizer), build.make(config.schedule))
     trainer = build.build_trainer(config, folder, [])
     save_config(config, folder)
-    scores = trainer.validate(module, datamodule=data, verbose=False)[0]
-    scores = {name.removeprefix("val/"): float(value) for name, value in scores.items()}
+    trainer.validate(module, datamodule=data, verbose=False)
     if trainer.is_global_zero:
-        _finish(config, folder, module, scores)
-    return scores[task.monitor]
+        _finish(config, folder, module, data)
+    return module.scores[task.monitor]
 
 
 def _adopt(config: DictConfig, checkpoint: Path) -> None:
     """Take network, task and data set from the training run, where the command line does not say otherwise.
 
     Raises:
-        CheckpointError: where the run's configuration is not beside the checkpoint.
+        CheckpointError: where the run's configuration is not beside the checkpoint, or cannot be read.
     """
     saved = checkpoint.parent.parent / "config.yaml"
     if not saved.is_file():
         raise CheckpointError(
             f"{checkpoint}: no config.yaml in {saved.parent}; keep checkpoints in their run directory"
         )
-    trained = cast("DictConfig", OmegaConf.load(saved))
-    with open_dict(config):
-        for key in ("architecture", "detector", "cost", "optimizer", "schedule"):
-            config[key] = trained[key]
-        config.task = OmegaConf.merge(trained.task, config.get("task") or {})
-        given = config.get("data") or {}
-        config.data = given if "_target_" in given else OmegaConf.merge(trained.data, given)
+    try:
+        trained = cast("DictConfig", OmegaConf.load(saved))
+        with open_dict(config):
+            for key in ("architecture", "detector", "cost", "optimizer", "schedule"):
+                config[key] = trained[key]
+            config.task = OmegaConf.merge(trained.task, config.get("task") or {})
+            given = config.get("data") or {}
+            config.data = given if "_target_" in given else OmegaConf.merge(trained.data, given)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(f"{saved}: is no run's configuration ({reason}); restore it") from error
 
 
-def _finish(config: DictConfig, folder: Path, module: ParameterAdaptation, scores: dict[str, float]) -> None:
-    metric = module.metric
+def _finish(config: DictConfig, folder: Path, module: ParameterAdaptation, data: DataModule[Any]) -> None:
+    metric, scores = module.metric, module.scores
     if isinstance(metric, CocoMetric):
         metric.write_results(folder / "detections.json")
         scores = scores | {f"AP/{name}": value for name, value in metric.per_class().items()}
@@ -80,6 +86,8 @@ def _finish(config: DictConfig, folder: Path, module: ParameterAdaptation, score
         folder,
         title="Evaluation",
         metrics=scores,
+        objective=module.scores[module.task.monitor],
         network=module.network,
+        left_out=data.left_out,
         pictures=sample_pictures(module),
     )

@@ -20,7 +20,6 @@ from fna_lightning.files import write_text
 from fna_lightning.reporting.html import write_report
 from fna_lightning.reporting.results import write_results
 from fna_lightning.reporting.tables import print_summary, relative_path
-from fna_lightning.runs.validation import check_types
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +31,9 @@ hydra:
     dir: outputs/${hydra.job.name}/${now:%Y-%m-%d_%H-%M-%S}
   job:
     chdir: false
+  callbacks:
+    one_directory:
+      _target_: fna_lightning.runs.ranks.OneDirectory
 """
 
 
@@ -41,14 +43,8 @@ def run_folder() -> Path:
 
 
 def begin(config: DictConfig) -> Path:
-    """Check the settings' types and fix the random seed; return this run's directory, still unwritten.
-
-    Raises:
-        ConfigError: for a setting of the wrong type.
-    """
-    check_types(config)
+    """Fix the random seed; return this run's directory, still unwritten."""
     quieten()
-    check_types(config)
     L.seed_everything(config.random_seed, workers=False, verbose=False)
     return run_folder()
 
@@ -59,8 +55,10 @@ def conclude(
     *,
     title: str,
     metrics: dict[str, float],
+    objective: float,
     network: nn.Module,
     clock: Timekeeper | None = None,
+    left_out: dict[str, int] | None = None,
     pictures: dict[str, Figure] | None = None,
     next_command: str | None = None,
 ) -> None:
@@ -70,11 +68,13 @@ def conclude(
         folder,
         entry=str(HydraConfig.get().job.name),
         metrics=metrics,
+        objective=objective,
         cost=count(network, input_size),
         input_size=input_size,
         seconds=clock.seconds if clock else 0.0,
         images=clock.images if clock else 0,
         config=plain(config),
+        left_out=left_out,
     )
     write_report(folder, title, pictures)
     print_summary(folder, results, next_command)
@@ -94,10 +94,15 @@ def save_config(config: DictConfig, folder: Path) -> None:
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))) + _HYDRA.lstrip())
 
 
-def training_command(folder: Path) -> str:
-    """The command that trains what the search in `folder` found: by its recipe's partner, on the same data."""
+def training_command(folder: Path) -> str | None:
+    """The command that trains what the search in `folder` found: by its recipe's partner, on the same data.
+
+    None for a search that was started from a saved configuration, which does not name its recipe.
+    """
     kept = ("data", "detector", "seed", "strategy", "logger")
-    experiment = str(HydraConfig.get().runtime.choices.get("experiment"))
+    experiment = HydraConfig.get().runtime.choices.get("experiment")
+    if experiment is None:
+        return None
     partner = re.sub(r"[/_]search$", lambda match: "/train" if match[0] == "/search" else "", experiment)
     overrides = [
         text for text in HydraConfig.get().overrides.task if text.lstrip("+~").split("=")[0].split(".")[0] in kept
@@ -116,6 +121,7 @@ def quieten() -> None:
         r".*lr_scheduler\.step\(\).*before.*optimizer\.step\(\).*",
         r".*directory .* exists and is not empty.*",
         r".*has no `validation_step`.*",
+        r".*sync_dist=True.*",
         r".*You defined a `validation_step` but have no `val_dataloader`.*",
         r".*The number of training batches .* is smaller than the logging interval.*",
     ):

@@ -11,10 +11,10 @@ from fna_lightning.backbones import build_backbone
 from fna_lightning.callbacks import ArchitectureLog, Timekeeper, diagnose
 from fna_lightning.costs import tabulate
 from fna_lightning.errors import ConfigError
-from fna_lightning.modules import ArchitectureAdaptation, SearchData, SearchOptimizers
+from fna_lightning.modules import ActivePathStrategy, ArchitectureAdaptation, SearchData, SearchOptimizers
 from fna_lightning.runs import build
 from fna_lightning.runs.folder import begin, conclude, save_config, training_command
-from fna_lightning.search import CostObjective
+from fna_lightning.search import GIGA, CostObjective
 from fna_lightning.supernets import build_supernet
 
 
@@ -31,7 +31,7 @@ def search(config: DictConfig) -> float:
         raise ConfigError(
             "compile=true: the search's network changes with every path; compile in train.py instead"
         )
-    if str(config.trainer.precision).startswith("16"):
+    if str(config.trainer.precision) not in ("32", "32-true", "bf16-mixed"):
         # Before Lightning is asked: on a CPU it would take bf16-mixed in silence.
         raise ConfigError(
             f"trainer.precision={config.trainer.precision}: the search runs in 32-true or bf16-mixed"
@@ -55,6 +55,7 @@ def search(config: DictConfig) -> float:
         _optimizers(config.search),
         config.search.warmup_epochs,
         config.random_seed,
+        build.build_guard(config),
     )
     options = config.search
     halves = SearchData(
@@ -63,13 +64,13 @@ def search(config: DictConfig) -> float:
     clock = Timekeeper()
     callbacks = [
         remapping,
+        *build.build_recording(config, folder, None),
         ArchitectureLog(folder, options.log_every),
         clock,
-        *build.build_checkpointing(folder, None),
     ]
     trainer = build.build_trainer(config, folder, callbacks, **_strategy(config))
     save_config(config, folder)
-    trainer.fit(module, datamodule=halves, ckpt_path=build.resume_path(config))
+    trainer.fit(module, datamodule=halves, ckpt_path=build.resume_path(config, folder))
     figures = diagnose(supernet)
     if trainer.is_global_zero:
         found = supernet.architecture_of(supernet.best_path(module.objective.limit(supernet)))
@@ -80,11 +81,13 @@ def search(config: DictConfig) -> float:
             folder,
             title="Architecture search",
             metrics=figures,
+            objective=figures["expected_madds"] / GIGA,
             network=build_backbone(found, stages),
             clock=clock,
+            left_out=build.left_out(data, module),
             next_command=training_command(folder),
         )
-    return figures["expected_madds"] / 1e9
+    return figures["expected_madds"] / GIGA
 
 
 def _optimizers(options: Any) -> SearchOptimizers:
@@ -99,4 +102,4 @@ def _optimizers(options: Any) -> SearchOptimizers:
 
 def _strategy(config: DictConfig) -> dict[str, Any]:
     """A path leaves most parameters without gradient, which plain DDP refuses."""
-    return {"strategy": "ddp_find_unused_parameters_true"} if config.strategy.strategy == "ddp" else {}
+    return {"strategy": ActivePathStrategy()} if config.strategy.strategy == "ddp" else {}

@@ -42,27 +42,27 @@ def train(config: DictConfig) -> float:
         build.make(config.optimizer),
         build.make(config.schedule),
         config.random_seed,
+        build.build_guard(config),
     )
     clock = Timekeeper()
-    callbacks += [clock, *build.build_checkpointing(folder, f"val/{task.monitor}")]
+    callbacks += [clock, *build.build_recording(config, folder, f"val/{task.monitor}")]
     trainer = build.build_trainer(config, folder, callbacks, gradient_clip_val=config.clip)
     save_config(config, folder)
     save_architecture(architecture, folder / "architecture.yaml")
     save_architecture(architecture, folder / "architecture.txt")
-    trainer.fit(module, datamodule=data, ckpt_path=build.resume_path(config))
+    trainer.fit(module, datamodule=data, ckpt_path=build.resume_path(config, folder))
     trainer.validate(module, datamodule=data, verbose=False)
-    scores = {
-        name.removeprefix("val/"): float(v) for name, v in trainer.callback_metrics.items() if "val/" in name
-    }
     if trainer.is_global_zero:
         conclude(
             config,
             folder,
             title="Parameter adaptation",
-            metrics=scores,
+            metrics=module.scores,
+            objective=module.scores[task.monitor],
             network=module.network,
             clock=clock,
+            left_out=build.left_out(data, module),
             pictures=sample_pictures(module),
             next_command=f"python evaluate.py checkpoint={relative_path(folder)}",
         )
-    return scores[task.monitor]
+    return module.scores[task.monitor]
