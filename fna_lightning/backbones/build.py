@@ -13,7 +13,7 @@ from fna_lightning.blocks import Norm, StagedNetwork
 @singledispatch
 def build_backbone(
     architecture: Architecture,
-    out_stages: Sequence[int] = (2, 3, 5, 7),
+    out_stages: Sequence[int | str] = (2, 3, 5, 7),
     *,
     output_stride: int | None = None,
     norm: Norm = Norm(),  # noqa: B008 - frozen
@@ -23,12 +23,13 @@ def build_backbone(
     Args:
         architecture: what to build.
         out_stages: numbers of the stages whose maps come out, as FNA counts blocks (0 = stem);
-            the network ends with the last of them.
+            the network ends with the last of them. `6.expand` is the map inside stage 6 behind the expansion
+            of its first layer.
         output_stride: the largest stride wanted; beyond it strides become dilations.
         norm: settings of the batch norms.
 
     Returns:
-        A module; `forward(images (N, 3, H, W))` gives the maps by stage number as text.
+        A module; `forward(images (N, 3, H, W))` gives the maps by their names as text.
     """
     raise TypeError(
         f"no backbone for architectures of type {type(architecture).__name__}: {out_stages} {output_stride} {norm}"
@@ -38,7 +39,7 @@ def build_backbone(
 @build_backbone.register
 def _(
     architecture: MobileArchitecture,
-    out_stages: Sequence[int] = (2, 3, 5, 7),
+    out_stages: Sequence[int | str] = (2, 3, 5, 7),
     *,
     output_stride: int | None = None,
     norm: Norm = Norm(),  # noqa: B008 - frozen

@@ -6,8 +6,15 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from fna_lightning.architectures import MobileArchitecture, Stage
-from fna_lightning.blocks import InvertedResidual, Norm, StagedNetwork, build_mobile_stages, initialise
+from fna_lightning.architectures import MobileArchitecture
+from fna_lightning.blocks import (
+    InvertedResidual,
+    Norm,
+    StagedNetwork,
+    StagePlan,
+    build_mobile_stages,
+    initialise,
+)
 
 
 class MobileBackbone(StagedNetwork):
@@ -19,13 +26,14 @@ class MobileBackbone(StagedNetwork):
     def __init__(
         self,
         architecture: MobileArchitecture,
-        out_stages: Sequence[int],
+        out_stages: Sequence[int | str],
         output_stride: int | None = None,
         norm: Norm = Norm(),  # noqa: B008 - frozen
     ) -> None:
-        def build_stage(_number: int, stage: Stage, in_width: int, stride: int, dilation: int) -> nn.Module:
+        def build_stage(plan: StagePlan) -> nn.Module:
+            width = plan.stage.width
             layers: list[nn.Module] = []
-            for index, operation in enumerate(stage.layers):
+            for index, operation in enumerate(plan.stage.layers):
                 if operation is None:
                     layers.append(nn.Identity())
                     continue
@@ -33,15 +41,25 @@ class MobileBackbone(StagedNetwork):
                 layers.append(
                     InvertedResidual(
                         operation,
-                        in_width if first else stage.width,
-                        stage.width,
-                        stride=stride if first else 1,
-                        dilation=dilation,
+                        plan.in_width if first else width,
+                        width,
+                        stride=plan.stride if first else 1,
+                        dilation=plan.dilation,
                         norm=norm,
+                        exposed=plan.exposed and first,
                     )
                 )
             return nn.Sequential(*layers)
 
-        super().__init__(*build_mobile_stages(architecture, out_stages, output_stride, norm, build_stage))
+        super().__init__(
+            *build_mobile_stages(
+                architecture,
+                out_stages,
+                output_stride,
+                norm,
+                lambda number: architecture.stages[number - 1].layers[:1],
+                build_stage,
+            )
+        )
         self.architecture = architecture
         initialise(self)

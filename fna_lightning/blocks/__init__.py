@@ -2,7 +2,7 @@
 
 from fna_lightning.blocks.mobile import SEARCHED_NORM, ConvNorm, InvertedResidual, Norm, initialise
 from fna_lightning.blocks.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
-from fna_lightning.blocks.staged import StagedNetwork, build_mobile_stages
+from fna_lightning.blocks.staged import MapName, StagedNetwork, StagePlan, build_mobile_stages
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -10,8 +10,10 @@ __all__ = [
     "SEARCHED_NORM",
     "ConvNorm",
     "InvertedResidual",
+    "MapName",
     "Norm",
     "Normalize",
+    "StagePlan",
     "StagedNetwork",
     "build_mobile_stages",
     "initialise",

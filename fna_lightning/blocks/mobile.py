@@ -59,7 +59,8 @@ class ConvNorm(nn.Module):
 class InvertedResidual(nn.Module):
     """Expansion 1x1, depthwise k x k, projection 1x1; a residual where shape allows (spec FNA 1.2).
 
-    Expansion 1 leaves the first convolution out.
+    Expansion 1 leaves the first convolution out. An `exposed` block also returns the map behind the expansion,
+    which is what SSDLite reads of MobileNetV2 (spec FNA 2.2).
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class InvertedResidual(nn.Module):
         stride: int = 1,
         dilation: int = 1,
         norm: Norm = Norm(),
+        exposed: bool = False,
     ) -> None:
         super().__init__()
         hidden = operation.expansion * in_channels
@@ -80,11 +82,14 @@ class InvertedResidual(nn.Module):
         )
         self.project = ConvNorm(hidden, out_channels, activation=False, norm=norm)
         self.residual = in_channels == out_channels and stride == 1
+        self.exposed = exposed
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C_in, H, W) -> (N, C_out, H/stride, W/stride)."""
-        y = self.project(self.depthwise(self.expand(x)))
-        return x + y if self.residual else y
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """(N, C_in, H, W) -> (N, C_out, H/stride, W/stride); where exposed, with the (N, hidden, H, W) map."""
+        expanded = self.expand(x)
+        y = self.project(self.depthwise(expanded))
+        y = x + y if self.residual else y
+        return (y, expanded) if self.exposed else y
 
 
 def initialise(network: nn.Module) -> None:

@@ -1,8 +1,20 @@
 """Feature maps -> boxes."""
 
-from fna_lightning.detectors.anchors import AnchorGrid
+from fna_lightning.detectors.anchors import AnchorGrid, MultiboxGrid
 from fna_lightning.detectors.base import Detections, Detector
+from fna_lightning.detectors.dense import DenseOutputs
 from fna_lightning.detectors.fpn import P6P7, build_fpn
-from fna_lightning.detectors.retinanet import DenseOutputs, RetinaNet
+from fna_lightning.detectors.retinanet import RetinaNet
+from fna_lightning.detectors.ssdlite import SSDLite
 
-__all__ = ["P6P7", "AnchorGrid", "DenseOutputs", "Detections", "Detector", "RetinaNet", "build_fpn"]
+__all__ = [
+    "P6P7",
+    "AnchorGrid",
+    "DenseOutputs",
+    "Detections",
+    "Detector",
+    "MultiboxGrid",
+    "RetinaNet",
+    "SSDLite",
+    "build_fpn",
+]

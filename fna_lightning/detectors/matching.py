@@ -27,7 +27,9 @@ class AnchorTargets(NamedTuple):
     """(A, 4): the box to find; the anchor itself where not positive, so that its encoding is finite."""
 
 
-def match(iou: Tensor, positive: float, negative: float, keep_best: bool = True) -> Tensor:
+def match(
+    iou: Tensor, positive: float, negative: float, keep_best: bool = True, exclusive: bool = False
+) -> Tensor:
     """Give every anchor the box it overlaps most, if it overlaps enough.
 
     The rules of torchvision's `Matcher(allow_low_quality_matches=True)`, with one exception: a box that
@@ -39,6 +41,8 @@ def match(iou: Tensor, positive: float, negative: float, keep_best: bool = True)
         negative: an anchor is negative below this overlap; between the two it is not scored.
         keep_best: a box's best anchors, ties included, are positive whatever their overlap. Such an anchor is
             still given the box that *it* overlaps most.
+        exclusive: of a box's best anchors only the first is kept, and it is given this box (SSD; the last one
+            of several boxes that have it in common).
 
     Returns:
         (A,) int64: index of a box, `NEGATIVE` or `IGNORED`.
@@ -49,20 +53,48 @@ def match(iou: Tensor, positive: float, negative: float, keep_best: bool = True)
     matches = torch.where(overlap >= positive, index, IGNORED)
     matches = torch.where(overlap < negative, NEGATIVE, matches)
     if keep_best:
-        best = iou.max(dim=1, keepdim=True).values
-        is_best = ((iou == best) & (best > 0)).any(dim=0)
-        matches = torch.where(is_best, index, matches)
+        best = iou.max(dim=1, keepdim=True)
+        if exclusive:
+            boxes, anchors = (torch.arange(n, device=iou.device) for n in iou.shape)
+            is_best = (best.indices == anchors) & (best.values > 0)
+            index = torch.where(is_best, boxes[:, None], NEGATIVE).max(dim=0).values
+            matches = torch.where(index >= 0, index, matches)
+        else:
+            is_best = ((iou == best.values) & (best.values > 0)).any(dim=0)
+            matches = torch.where(is_best, index, matches)
     return matches
 
 
 def assign(
-    anchors: Tensor, boxes: Tensor, labels: Tensor, positive: float, negative: float, keep_best: bool = True
+    anchors: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    positive: float,
+    negative: float,
+    keep_best: bool = True,
+    exclusive: bool = False,
 ) -> AnchorTargets:
     """Targets of the anchors (A, 4) of an image with boxes (M, 4) and labels (M,); settings as in `match`."""
-    matches = match(box_iou(boxes, anchors), positive, negative, keep_best)
+    matches = match(box_iou(boxes, anchors), positive, negative, keep_best, exclusive)
     is_positive = matches >= 0
     if boxes.shape[0] == 0:
         return AnchorTargets(is_positive, matches != IGNORED, torch.zeros_like(matches), anchors)
     index = matches.clamp(min=0)
     targets = torch.where(is_positive[:, None], boxes[index].to(anchors.dtype), anchors)
     return AnchorTargets(is_positive, matches != IGNORED, labels[index], targets)
+
+
+def assign_batch(
+    anchors: Tensor,
+    boxes: list[Tensor],
+    labels: list[Tensor],
+    positive: float,
+    negative: float,
+    exclusive: bool = False,
+) -> AnchorTargets:
+    """`assign` for N images that share their anchors: the fields of `AnchorTargets` with N in front."""
+    images = [
+        assign(anchors, image_boxes, image_labels, positive, negative, exclusive=exclusive)
+        for image_boxes, image_labels in zip(boxes, labels, strict=True)
+    ]
+    return AnchorTargets(*(torch.stack(field) for field in zip(*images, strict=True)))

@@ -20,8 +20,6 @@ class Selection:
     """A detection scores more than this."""
     nms_threshold: float
     """Of two boxes of one class that overlap (IoU) more than this, the better one stays."""
-    candidates_per_level: int
-    """Best (box, class) pairs of each level that enter suppression."""
     max_detections: int
     """Best detections of an image that are kept."""
 
@@ -55,7 +53,7 @@ def suppress(
         scores: (D,) in [0, 1].
         labels: (D,) int64.
         size: height and width of the picture, to which boxes are clipped.
-        selection: thresholds; `candidates_per_level` is not looked at.
+        selection: thresholds.
     """
     keep = scores > selection.score_threshold
     boxes, scores, labels = clip_boxes_to_image(boxes[keep], size), scores[keep], labels[keep]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection._utils import BoxCoder, encode_boxes
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import sigmoid_focal_loss
 from torchvision.ops.misc import Conv2dNormActivation
@@ -16,20 +13,11 @@ from torchvision.ops.misc import Conv2dNormActivation
 from fna_lightning.blocks.normalize import IMAGENET_MEAN, IMAGENET_STD
 from fna_lightning.detectors.anchors import AnchorGrid, octave_sizes
 from fna_lightning.detectors.base import Detections, Detector, feature_maps
+from fna_lightning.detectors.dense import BoxCoding, DenseOutputs
 from fna_lightning.detectors.fpn import build_fpn
-from fna_lightning.detectors.matching import AnchorTargets, assign
+from fna_lightning.detectors.matching import assign_batch
 from fna_lightning.detectors.postprocess import Selection, best_candidates, suppress_batch
-
-
-class DenseOutputs(NamedTuple):
-    """What an anchor-based dense detector predicts; A counts the anchors of all levels."""
-
-    logits: Tensor
-    """(N, A, num_classes)."""
-    deltas: Tensor
-    """(N, A, 4): shift of the centre and log of the growth, relative to the anchor."""
-    anchors: list[Tensor]
-    """Per level (A_l, 4): x1, y1, x2, y2 in pixels."""
+from fna_lightning.distributed import mean_over_ranks
 
 
 class RetinaNet(Detector):
@@ -96,10 +84,9 @@ class RetinaNet(Detector):
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
         self.box_beta = box_beta
-        self.selection = Selection(score_threshold, nms_threshold, candidates_per_level, max_detections)
-        self.box_coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
-        self.box_weights: Tensor
-        self.register_buffer("box_weights", torch.tensor(self.box_coder.weights), persistent=False)
+        self.candidates_per_level = candidates_per_level
+        self.selection = Selection(score_threshold, nms_threshold, max_detections)
+        self.box_coding = BoxCoding()
 
     def forward(self, images: Tensor) -> DenseOutputs:
         """Predict for (N, 3, H, W) images on [0, 255]; best with H, W divisible by 32."""
@@ -112,37 +99,27 @@ class RetinaNet(Detector):
     def loss(self, outputs: DenseOutputs, boxes: list[Tensor], labels: list[Tensor]) -> dict[str, Tensor]:
         """Focal and smooth-L1 loss, both summed and divided by the positives of the batch (at least 1).
 
+        Under several processes the positives are the mean of theirs, so that the averaged gradients are those
+        of one process with all the images; a collective call then.
+
         Args and shapes: see `Detector.loss`.
 
         Returns:
             "classification" and "box". Both keep their graph when the batch has no box.
         """
-        targets = self.assign(outputs.anchors, boxes, labels)
-        positives = targets.positive.sum().clamp(min=1)
+        anchors = torch.cat(outputs.anchors)
+        targets = assign_batch(anchors, boxes, labels, self.positive_iou, self.negative_iou)
+        positives = mean_over_ranks(targets.positive.sum()).clamp(min=1)
 
         classes = torch.arange(self.num_classes, device=targets.labels.device)
         # (N, A, K); not F.one_hot, which makes eight bytes of every zero.
         truth = targets.positive[..., None] & (targets.labels[..., None] == classes)
-        # Sums over some 10^7 terms: float32 also under mixed precision.
-        logits, deltas = outputs.logits.float(), outputs.deltas.float()
+        # A sum over some 10^7 terms: float32 also under mixed precision.
+        logits = outputs.logits.float()
         focal = sigmoid_focal_loss(logits, truth.to(logits.dtype), self.focal_alpha, self.focal_gamma)
         focal = torch.where(targets.scored[..., None], focal, 0.0)
-
-        anchors = torch.cat(outputs.anchors).expand_as(targets.boxes).flatten(0, 1)
-        # Not BoxCoder.encode: it copies its weights to the device, and waits, at every call.
-        wanted = encode_boxes(targets.boxes.flatten(0, 1), anchors, self.box_weights.float())
-        distance = F.smooth_l1_loss(deltas, wanted.view_as(deltas), reduction="none", beta=self.box_beta)
-        distance = torch.where(targets.positive[..., None], distance, 0.0)
-        return {"classification": focal.sum() / positives, "box": distance.sum() / positives}
-
-    def assign(self, anchors: list[Tensor], boxes: list[Tensor], labels: list[Tensor]) -> AnchorTargets:
-        """Targets of all anchors of a batch; the fields of `AnchorTargets` with N in front."""
-        all_anchors = torch.cat(anchors)
-        images = [
-            assign(all_anchors, image_boxes, image_labels, self.positive_iou, self.negative_iou)
-            for image_boxes, image_labels in zip(boxes, labels, strict=True)
-        ]
-        return AnchorTargets(*(torch.stack(field) for field in zip(*images, strict=True)))
+        distance = self.box_coding.distance(outputs.deltas, targets, anchors, self.box_beta)
+        return {"classification": focal.sum() / positives, "box": distance / positives}
 
     @torch.no_grad()
     def predict(self, outputs: DenseOutputs, sizes: Tensor) -> list[Detections]:
@@ -155,10 +132,9 @@ class RetinaNet(Detector):
             outputs.anchors,
             strict=True,
         ):
-            best = best_candidates(logits, self.selection.candidates_per_level)
+            best = best_candidates(logits, self.candidates_per_level)
             chosen = deltas.gather(1, best.anchors[..., None].expand(-1, -1, 4))
-            decoded = self.box_coder.decode_single(chosen.flatten(0, 1), anchors[best.anchors].flatten(0, 1))
-            boxes.append(decoded.view_as(chosen))
+            boxes.append(self.box_coding.decode(chosen, anchors[best.anchors]))
             scores.append(best.scores.sigmoid())
             labels.append(best.labels)
         return suppress_batch(boxes, scores, labels, sizes, self.selection)

@@ -102,8 +102,8 @@ class Detector(Built):
 
     given: ClassVar[tuple[str, ...]] = ("backbone", "num_classes")
 
-    features: list[int]
-    """Stages of the backbone that it reads; negative numbers count from the last 1x1 convolution."""
+    features: list[int | str]
+    """Maps of the backbone that it reads: stages, or as 6.expand; negative numbers count from the last 1x1."""
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,19 +39,30 @@ class Choice(nn.Module):
 
 
 class LayerChoice(Choice):
-    """A choice between whole layers that are computed separately (FNA, equation 4)."""
+    """A choice between whole layers that are computed separately (FNA, equation 4).
+
+    Layers that return several maps, such as an exposed `InvertedResidual`, have each of them mixed.
+    """
 
     def __init__(self, candidates: Mapping[str, nn.Module], temperature: float = 1.0) -> None:
         super().__init__(list(candidates), temperature)
         self.candidates = nn.ModuleDict(candidates)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The active candidate's output, or the weighted sum of all."""
         if self.active is not None:
             return self.candidates[self.names[self.active]](x)
         weights = self.mixture_weights()
-        outputs = (weight * layer(x) for weight, layer in zip(weights, self.candidates.values(), strict=True))
-        total = next(outputs)
-        for output in outputs:
-            total = total + output
-        return total
+        outputs = [layer(x) for layer in self.candidates.values()]
+        if isinstance(outputs[0], tuple):
+            return tuple(weighted_sum(weights, maps) for maps in zip(*outputs, strict=True))
+        return weighted_sum(weights, outputs)
+
+
+def weighted_sum(weights: Tensor, maps: Iterable[Tensor]) -> Tensor:
+    """The sum of `maps`, all of one shape, by the (n,) `weights`."""
+    terms = (weight * each for weight, each in zip(weights, maps, strict=True))
+    total = next(terms)
+    for term in terms:
+        total = total + term
+    return total

@@ -8,13 +8,14 @@ from typing import cast
 
 from torch import nn
 
-from fna_lightning.architectures import MobileArchitecture, Operation, Stage
-from fna_lightning.architectures.mobile import SKIP
+from fna_lightning.architectures import MobileArchitecture, Operation
+from fna_lightning.architectures.mobile import SKIP, Layer
 from fna_lightning.blocks import (
     SEARCHED_NORM,
     InvertedResidual,
     Norm,
     StagedNetwork,
+    StagePlan,
     build_mobile_stages,
     initialise,
 )
@@ -69,6 +70,12 @@ class MobileSpace:
             return tuple(self.first_candidates.get(stage, self.candidates))
         return (*self.candidates, SKIP) if self.skip else tuple(self.candidates)
 
+    def first_layers(self, stage: int) -> tuple[Layer, ...]:
+        """What the first layer of a stage may be; where the stage is not searched, what it is."""
+        if stage in self.depths:
+            return tuple(Operation.parse(name) for name in self.names(stage, 0))
+        return self.base.stages[stage - 1].layers[:1]
+
 
 class MobileSupernet(StagedNetwork, Supernet):
     """All candidates of a `MobileSpace` side by side; the searched ones without affine or tracked norms.
@@ -79,39 +86,46 @@ class MobileSupernet(StagedNetwork, Supernet):
     def __init__(
         self,
         space: MobileSpace,
-        out_stages: Sequence[int],
+        out_stages: Sequence[int | str],
         output_stride: int | None = None,
         norm: Norm = Norm(),  # noqa: B008 - frozen
         temperature: float = 1.0,
     ) -> None:
-        def build_stage(number: int, stage: Stage, in_width: int, stride: int, dilation: int) -> nn.Module:
-            searched = number in space.depths
+        def build_stage(plan: StagePlan) -> nn.Module:
+            searched, width = plan.number in space.depths, plan.stage.width
             layers: list[nn.Module] = []
-            for index in range(space.depths.get(number, len(stage.layers))):
-                width_in, step = (in_width, stride) if index == 0 else (stage.width, 1)
+            for index in range(space.depths.get(plan.number, len(plan.stage.layers))):
 
-                def block(name: str, norm: Norm, width_in: int = width_in, step: int = step) -> nn.Module:
-                    operation = Operation.parse(name)
+                def block(name: str, norm: Norm, first: bool = index == 0) -> nn.Module:
                     return InvertedResidual(
-                        operation, width_in, stage.width, stride=step, dilation=dilation, norm=norm
+                        Operation.parse(name),
+                        plan.in_width if first else width,
+                        width,
+                        stride=plan.stride if first else 1,
+                        dilation=plan.dilation,
+                        norm=norm,
+                        exposed=plan.exposed and first,
                     )
 
                 if searched:
                     candidates = {
                         name: nn.Identity() if name == SKIP else block(name, searched_norm)
-                        for name in space.names(number, index)
+                        for name in space.names(plan.number, index)
                     }
                     layers.append(LayerChoice(candidates, temperature))
                 else:
-                    layer = stage.layers[index]
+                    layer = plan.stage.layers[index]
                     layers.append(nn.Identity() if layer is None else block(str(layer), norm))
             return nn.Sequential(*layers)
 
         searched_norm = replace(norm, affine=SEARCHED_NORM.affine, track=SEARCHED_NORM.track)
-        super().__init__(*build_mobile_stages(space.base, out_stages, output_stride, norm, build_stage))
-        if max(space.depths) > max(out_stages):
+        super().__init__(
+            *build_mobile_stages(space.base, out_stages, output_stride, norm, space.first_layers, build_stage)
+        )
+        last = len(self.stages) - 1
+        if max(space.depths) > last:
             raise ConfigError(
-                f"stage {max(space.depths)} is searched, but the detector reads only up to stage {max(out_stages)}"
+                f"stage {max(space.depths)} is searched, but the detector reads only up to stage {last}"
             )
         self.space = space
         initialise(self)
@@ -130,7 +144,7 @@ class MobileSupernet(StagedNetwork, Supernet):
 
 def build_supernet(
     space: MobileSpace,
-    out_stages: Sequence[int] = (2, 3, 5, 7),
+    out_stages: Sequence[int | str] = (2, 3, 5, 7),
     *,
     output_stride: int | None = None,
     norm: Norm = Norm(),  # noqa: B008 - frozen

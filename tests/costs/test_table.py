@@ -16,7 +16,7 @@ R6 = ("k3_e3", "k3_e6", "k5_e3", "k5_e6", "k7_e3", "k7_e6")
 
 
 def supernet_of(space, size, **settings):
-    supernet = build_supernet(space, (8,) if space.first_candidates else (2, 3, 5, 7), **settings)
+    supernet = build_supernet(space, ("6.expand", 8) if space.first_candidates else (2, 3, 5, 7), **settings)
     tabulate(supernet, size)
     with torch.no_grad():
         for alpha in supernet.alphas():
@@ -31,7 +31,7 @@ def retinanet(retinanet_space):
 
 @pytest.fixture(scope="module")
 def ssdlite(ssdlite_space):
-    return supernet_of(ssdlite_space, (320, 320))
+    return supernet_of(ssdlite_space, (320, 320), temperature=0.9)
 
 
 def path_of(architecture, supernet):
@@ -93,6 +93,14 @@ def test_ssdlite_costs_of_the_paper(ssdlite):
     for name, cost in (("mobilenet_v2", 0.527654), ("fna_ssdlite", 0.599770)):
         path = path_of(load_architecture(name), ssdlite)
         assert ssdlite.path_cost(path) / 1e9 == pytest.approx(cost, abs=5e-7)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "fna_ssdlite"])
+def test_path_and_fixed_cost_are_ssdlites_backbone(ssdlite, name):
+    """The expanded map that the head reads costs nothing besides, and the last stages count once (Q5)."""
+    backbone = build_backbone(load_architecture(name), ("6.expand", 8))
+    path = path_of(load_architecture(name), ssdlite)
+    assert ssdlite.path_cost(path) + ssdlite.fixed_cost == count(backbone, (320, 320)).madds
 
 
 def closed_form(name, height, width, c_in, c_out, stride):

@@ -40,8 +40,8 @@ SMALL = {
 
 
 def entry_of(experiment):
-    """`search` for recipes that choose a method."""
-    return "search" if "override /method:" in (FOLDER / f"{experiment}.yaml").read_text() else "train"
+    """Recipes of searches are named so."""
+    return "search" if experiment.endswith(("/search", "_search")) else "train"
 
 
 @pytest.fixture(scope="module")

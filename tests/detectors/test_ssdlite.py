@@ -1,0 +1,433 @@
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+from torchvision.models.detection._utils import BoxCoder, SSDMatcher
+from torchvision.models.detection.ssd import SSD
+from torchvision.ops import box_iou
+
+from fna_lightning.detectors import SSDLite
+from fna_lightning.detectors.matching import AnchorTargets
+from fna_lightning.detectors.ssdlite import hard_negatives
+from fna_lightning.errors import ConfigError
+
+SIZE = (96, 128)
+CONF = Path(__file__).parents[2] / "conf"
+
+
+@pytest.fixture
+def backbone(make_backbone):
+    return make_backbone((6, 10), (16, 32), ("6", "8"))
+
+
+def small(backbone, **settings):
+    given = {"extra_channels": (12, 8), "anchor_ratios": ((2,), (2, 3), (2,), (2,)), "anchor_base": 100}
+    return SSDLite(backbone, num_classes=3, **{**given, **settings})
+
+
+def random_targets(*counts, num_classes=3):
+    boxes, labels = [], []
+    for count in counts:
+        corner = torch.rand(count, 2) * torch.tensor([SIZE[1] - 60.0, SIZE[0] - 60.0])
+        boxes.append(torch.cat([corner, corner + 10 + torch.rand(count, 2) * 50], dim=1))
+        labels.append(torch.randint(num_classes, (count,)))
+    return boxes, labels
+
+
+def loud(outputs, scale=2.0):
+    """Outputs of a network that has opinions, unlike a fresh one."""
+    return outputs._replace(
+        logits=torch.randn_like(outputs.logits) * scale, deltas=torch.randn_like(outputs.deltas)
+    )
+
+
+def images(count=2):
+    return torch.rand(count, 3, *SIZE) * 255
+
+
+@pytest.fixture(scope="module")
+def published(make_backbone):
+    """FNA's SSDLite on the meta device, over maps of MobileNetV2's widths."""
+    return SSDLite(make_backbone((576, 1280), (16, 32), ("6", "8")), num_classes=80).to("meta")
+
+
+class TestStructure:
+    @pytest.mark.parametrize(
+        ("side", "sizes", "anchors"),
+        [(320, (20, 10, 5, 3, 2, 1), 2424), (512, (32, 16, 8, 4, 2, 1), 6132), (288, (18, 9, 5, 3, 2, 1), 2006)],
+    )
+    def test_anchors_of_every_input(self, published, side, sizes, anchors):
+        outputs = published(torch.empty(2, 3, side, side, device="meta"))
+        per_cell = (4, 6, 6, 6, 4, 4)
+        assert [len(a) for a in outputs.anchors] == [s * s * n for s, n in zip(sizes, per_cell, strict=True)]
+        assert outputs.logits.shape == (2, anchors, 81)
+        assert outputs.deltas.shape == (2, anchors, 4)
+
+    def test_loss_never_looks_at_values(self, published):
+        # The meta device has no values: whatever would wait for the device fails there.
+        outputs = published(torch.empty(2, 3, 64, 64, device="meta"))
+        boxes = [torch.empty(5, 4, device="meta"), torch.empty(0, 4, device="meta")]
+        labels = [torch.empty(n, dtype=torch.int64, device="meta") for n in (5, 0)]
+        sum(published.loss(outputs, boxes, labels).values()).backward()
+
+    def test_layers_are_those_of_the_release(self, published):
+        """A norm behind each convolution, and ReLU6 except at the end."""
+        extras = [
+            [(m.kernel_size[0], m.stride[0], m.in_channels, m.out_channels, m.groups) for m in convolutions(layer)]
+            for layer in published.extras
+        ]
+        assert extras == [
+            [(1, 1, wide, narrow, 1), (3, 2, narrow, narrow, narrow), (1, 1, narrow, out, 1)]
+            for wide, narrow, out in ((1280, 256, 512), (512, 128, 256), (256, 128, 256), (256, 64, 128))
+        ]
+        widths, per_cell = (576, 1280, 512, 256, 256, 128), (4, 6, 6, 6, 4, 4)
+        for name, columns in (("classes", 81), ("boxes", 4)):
+            found = [
+                [(m.kernel_size[0], m.in_channels, m.out_channels, m.groups) for m in convolutions(layer)]
+                for layer in published.head[name].module_list
+            ]
+            assert found == [
+                [(3, width, width, width), (1, width, number * columns, 1)]
+                for width, number in zip(widths, per_cell, strict=True)
+            ]
+        parts = [*published.extras.modules(), *published.head.modules()]
+        norms = [m for m in parts if isinstance(m, nn.BatchNorm2d)]
+        assert len(norms) == len(convolutions(published.extras)) + len(convolutions(published.head)) == 12 + 24
+        assert {norm.eps for norm in norms} == {1e-3}
+        assert not any(m.bias is not None for m in parts if isinstance(m, nn.Conv2d))
+        assert sum(isinstance(m, nn.ReLU6) for m in parts) == 12 + 12
+
+    def test_fresh_parameters(self, make_backbone):
+        network = SSDLite(make_backbone((64, 96), (16, 32), ("6", "8")), 20)
+        for part in (network.extras, network.head):
+            weights = torch.cat([m.weight.detach().flatten() for m in convolutions(part)])
+            assert weights.std().item() == pytest.approx(0.03, rel=0.02)
+            assert abs(weights.mean().item()) < 1e-3
+            norms = [m for m in part.modules() if isinstance(m, nn.BatchNorm2d)]
+            assert all(m.weight.eq(1).all() and m.bias.eq(0).all() for m in norms)
+
+    def test_state_dict_names(self, backbone):
+        assert {name.split(".")[0] for name in small(backbone).state_dict()} == {"backbone", "extras", "head"}
+
+
+def convolutions(module):
+    return [m for m in module.modules() if isinstance(m, nn.Conv2d)]
+
+
+def test_outputs_stand_beside_their_anchors(backbone):
+    """Only one cell's features differ from the rest: the outputs that change are those of the boxes around it."""
+    network = small(backbone, extra_channels=(), features=["6"] * 3, anchor_ratios=((2,),) * 3).eval()
+    picture = torch.full((1, 3, *SIZE), 128.0)
+    other = picture.clone()
+    other[..., 32:48, 80:96] = 0  # row 2, column 5 of the first map
+    with torch.no_grad():
+        plain, changed = network(picture), network(other)
+    moved = (plain.logits != changed.logits).any(dim=-1)[0, : len(plain.anchors[0])]
+    centres = (plain.anchors[0][:, :2] + plain.anchors[0][:, 2:]) / 2
+    near = ((centres - torch.tensor([88.0, 40.0])).abs() < 17).all(dim=1)
+    assert moved.sum() == near.sum() == 9 * 4
+    assert torch.equal(moved, near)
+
+
+# Loss
+
+
+def reference_matches(boxes, anchors):
+    """mmdetection's assignment with gt_max_assign_all=False, by plain loops."""
+    matches = [-1] * len(anchors)
+    iou = box_iou(boxes, anchors).tolist()
+    for a in range(len(anchors)):
+        best = max(range(len(boxes)), key=lambda b: iou[b][a]) if len(boxes) else -1
+        if best >= 0 and iou[best][a] >= 0.5:
+            matches[a] = best
+    for b in range(len(boxes)):
+        matches[max(range(len(anchors)), key=lambda a: iou[b][a])] = b
+    return matches
+
+
+def test_loss_against_plain_loops(backbone):
+    network = small(backbone, box_beta=0.7, box_std=(0.1, 0.2, 0.3, 0.4), negatives_per_positive=2)
+    boxes, labels = random_targets(3, 0, 5)
+    outputs = loud(network(images(3)))
+    anchors = torch.cat(outputs.anchors)
+    entropy = distance = 0.0
+    positives = 0
+    for image_boxes, image_labels, logits, deltas in zip(
+        boxes, labels, outputs.logits.tolist(), outputs.deltas.tolist(), strict=True
+    ):
+        matches = reference_matches(image_boxes, anchors)
+        negatives = []
+        for anchor, matched, logit, delta in zip(anchors.tolist(), matches, logits, deltas, strict=True):
+            total = math.log(sum(map(math.exp, logit)))
+            if matched < 0:
+                negatives.append(total - logit[0])
+                continue
+            positives += 1
+            entropy += total - logit[1 + image_labels[matched]]
+            x1, y1, x2, y2 = image_boxes[matched].tolist()
+            w, h = anchor[2] - anchor[0], anchor[3] - anchor[1]
+            wanted = (
+                ((x1 + x2) - (anchor[0] + anchor[2])) / 2 / w / 0.1,
+                ((y1 + y2) - (anchor[1] + anchor[3])) / 2 / h / 0.2,
+                math.log((x2 - x1) / w) / 0.3,
+                math.log((y2 - y1) / h) / 0.4,
+            )
+            for found, target in zip(delta, wanted, strict=True):
+                error = abs(found - target)
+                distance += error**2 / 1.4 if error < 0.7 else error - 0.35
+        here = sum(matched >= 0 for matched in matches)
+        entropy += sum(sorted(negatives, reverse=True)[: 2 * here])
+    assert positives > 8
+    loss = network.loss(outputs, boxes, labels)
+    assert loss["classification"].item() == pytest.approx(entropy / positives, rel=1e-5)
+    assert loss["box"].item() == pytest.approx(distance / positives, rel=1e-5)
+
+
+def test_loss_against_torchvision(backbone):
+    network = small(backbone)
+    boxes, labels = random_targets(4, 2)
+    outputs = loud(network(images()))
+    anchors = torch.cat(outputs.anchors)
+    # Labels there begin with 1, the background being 0.
+    settings = SimpleNamespace(box_coder=BoxCoder((10.0, 10.0, 5.0, 5.0)), neg_to_pos_ratio=3)
+    reference = SSD.compute_loss(
+        settings,
+        [{"boxes": b, "labels": k + 1} for b, k in zip(boxes, labels, strict=True)],
+        {"cls_logits": outputs.logits, "bbox_regression": outputs.deltas},
+        [anchors] * 2,
+        [SSDMatcher(0.5)(box_iou(b, anchors)) for b in boxes],
+    )
+    loss = network.loss(outputs, boxes, labels)
+    torch.testing.assert_close(loss["classification"], reference["classification"])
+    torch.testing.assert_close(loss["box"], reference["bbox_regression"])
+
+
+def test_gradient_of_the_loss(backbone):
+    """Against finite differences of the float32 loss; the hard negatives stay the same in so small a step."""
+    network = small(backbone)
+    boxes, labels = random_targets(2, 1)
+    outputs = loud(network(images()))
+    logits, deltas = (t.detach().clone().requires_grad_() for t in (outputs.logits, outputs.deltas))
+    loss = network.loss(outputs._replace(logits=logits, deltas=deltas), boxes, labels)
+    sum(loss.values()).backward()
+    direction = [torch.randn_like(t) for t in (logits, deltas)]
+    step, values = 1e-3, []
+    for sign in (1, -1):
+        with torch.no_grad():
+            moved = outputs._replace(
+                logits=logits + sign * step * direction[0], deltas=deltas + sign * step * direction[1]
+            )
+            values.append(sum(network.loss(moved, boxes, labels).values()).item())
+    slope = sum((t.grad * d).sum().item() for t, d in zip((logits, deltas), direction, strict=True))
+    assert slope == pytest.approx((values[0] - values[1]) / (2 * step), rel=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("positive", "expected"),
+    [
+        ([0, 0, 0, 0, 0], []),
+        ([1, 0, 0, 0, 0], [5, 4, 3]),
+        ([0, 0, 0, 1, 1], [3, 2, 1]),  # three negatives are all there are
+        ([1, 1, 1, 1, 1], []),
+    ],
+)
+def test_hard_negatives(positive, expected):
+    losses = torch.tensor([[2.0, 1.0, 3.0, 4.0, 5.0]])
+    is_positive = torch.tensor([positive], dtype=torch.bool)
+    targets = AnchorTargets(is_positive, torch.ones_like(is_positive), losses, losses)
+    found = hard_negatives(losses, targets, 3)
+    assert found.shape == losses.shape
+    assert found[found > 0].tolist() == expected
+
+
+def test_what_is_not_scored_is_no_hard_negative():
+    losses = torch.tensor([[2.0, 1.0, 3.0, 4.0, 5.0]])
+    positive, scored = torch.tensor([[0, 1, 0, 0, 0]]) == 1, torch.tensor([[1, 1, 1, 1, 0]]) == 1
+    found = hard_negatives(losses, AnchorTargets(positive, scored, losses, losses), 2)
+    assert found[found > 0].tolist() == [4, 3]
+
+
+@pytest.mark.parametrize("counts", [(3, 0), (0, 0)])
+def test_gradients_are_finite_without_boxes(backbone, counts):
+    network = small(backbone)
+    loss = network.loss(network(images()), *random_targets(*counts))
+    assert set(loss) == {"classification", "box"}
+    assert all((value == 0) == (sum(counts) == 0) for value in loss.values())
+    sum(loss.values()).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_every_anchor_positive(backbone):
+    """With no overlap asked for, all boxes are to find something, and no negative is left to be hard."""
+    network = small(backbone, positive_iou=-1.0, negative_iou=-1.0)
+    outputs = loud(network(images()))
+    boxes, labels = [torch.tensor([[0.0, 0.0, 128.0, 96.0]])] * 2, [torch.tensor([2])] * 2
+    entropy = torch.nn.functional.cross_entropy(
+        outputs.logits.flatten(0, 1), torch.full((outputs.logits[..., 0].numel(),), 3)
+    )
+    torch.testing.assert_close(network.loss(outputs, boxes, labels)["classification"], entropy)
+
+
+def test_a_degenerate_box_does_no_harm(backbone):
+    boxes = [torch.tensor([[20.0, 20.0, 20.0, 20.0], [10.0, 10.0, 60.0, 60.0]]), torch.zeros(0, 4)]
+    network = small(backbone)
+    loss = network.loss(network(images()), boxes, [torch.tensor([0, 1]), torch.zeros(0, dtype=torch.int64)])
+    assert all(value.isfinite() for value in loss.values())
+
+
+def test_mixed_precision(backbone):
+    network = small(backbone)
+    batch, targets = images(), random_targets(3, 2)
+    exact = network.loss(network(batch), *targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = network(batch)
+        loss = network.loss(outputs, *targets)
+    assert outputs.logits.dtype == torch.bfloat16
+    assert outputs.anchors[0].dtype == torch.float32
+    for name, value in loss.items():
+        assert value.dtype == torch.float32
+        assert value.item() == pytest.approx(exact[name].item(), rel=0.05)
+    sum(loss.values()).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+# Prediction
+
+
+def test_predictions_equal_torchvision(backbone):
+    network = small(backbone, score_threshold=0.3, nms_threshold=0.4, max_detections=25).eval()
+    outputs = loud(network(images()), 3.0)
+    sizes = [(96, 128), (90, 70)]
+    reference = SimpleNamespace(
+        box_coder=BoxCoder((10.0, 10.0, 5.0, 5.0)),
+        score_thresh=0.3,
+        topk_candidates=10_000,
+        nms_thresh=0.4,
+        detections_per_img=25,
+    )
+    expected = SSD.postprocess_detections(
+        reference,
+        {"cls_logits": outputs.logits, "bbox_regression": outputs.deltas},
+        [torch.cat(outputs.anchors)] * 2,
+        sizes,
+    )
+    found = network.predict(outputs, torch.tensor(sizes))
+    for image, wanted, (height, width) in zip(found, expected, sizes, strict=True):
+        assert len(image) == 25
+        torch.testing.assert_close(image.boxes, wanted["boxes"])
+        torch.testing.assert_close(image.scores, wanted["scores"])
+        assert torch.equal(image.labels, wanted["labels"] - 1)
+        assert (image.boxes >= 0).all()
+        assert (image.boxes <= torch.tensor([width, height, width, height])).all()
+
+
+def test_a_sure_background_finds_nothing(backbone):
+    network = small(backbone).eval()
+    outputs = network(torch.zeros(2, 3, *SIZE, dtype=torch.uint8))
+    outputs.logits[..., 0] = 10
+    found = network.predict(outputs, torch.tensor([SIZE, SIZE]))
+    assert [len(image) for image in found] == [0, 0]
+    assert found[0].boxes.shape == (0, 4)
+
+
+def test_a_box_has_every_label_that_scores(backbone):
+    network = small(backbone).eval()
+    outputs = network(images(1))
+    outputs.logits[:] = torch.tensor([10.0, 0.0, 0.0, 0.0])
+    outputs.logits[0, 7] = torch.tensor([0.0, 1.0, 1.5, -20.0])
+    (found,) = network.predict(outputs, torch.tensor([SIZE]))
+    assert found.labels.tolist() == [1, 0]
+    assert torch.equal(found.boxes[0], found.boxes[1])
+    total = 1 + math.e + math.exp(1.5) + math.exp(-20)
+    assert found.scores.tolist() == pytest.approx([math.exp(1.5) / total, math.e / total])
+
+
+def test_training_learns_one_picture(backbone):
+    network = small(backbone)
+    batch = images()
+    boxes, labels = [torch.tensor([[20.0, 20.0, 70.0, 70.0]])] * 2, [torch.tensor([2])] * 2
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        sum(network.loss(network(batch), boxes, labels).values()).backward()
+        optimizer.step()
+    found = network.predict(network(batch), torch.tensor([SIZE] * 2))
+    for image in found:
+        assert image.labels[0] == 2
+        assert box_iou(image.boxes[:1], boxes[0]).item() > 0.7
+
+
+def test_trains_after_inference_mode(backbone):
+    # Lightning validates in inference mode first; nothing made there may be kept for training.
+    network = small(backbone)
+    with torch.inference_mode():
+        network(images())
+    sum(network.loss(network(images()), *random_targets(2, 1)).values()).backward()
+
+
+# Settings
+
+
+def test_pixels_are_scaled_by_the_settings(backbone):
+    network = small(backbone)
+    assert network.normalize.std.flatten().tolist() == [1, 1, 1]
+    assert network.normalize.mean.flatten().tolist() == pytest.approx([123.675, 116.28, 103.53])
+    assert small(backbone, std=(2, 3, 4), mean=(0, 0, 1)).normalize.std.flatten().tolist() == [2, 3, 4]
+
+
+def test_one_small_image_is_too_few_to_train(backbone):
+    network = small(backbone)
+    one = torch.rand(1, 3, 128, 100)
+    with pytest.raises(ConfigError, match=r"data\.batch_size=1: .*give 2 or more"):
+        network(one)
+    assert network.eval()(one).logits.isfinite().all()
+    network.train()
+    assert network(torch.rand(2, 3, 128, 100)).logits.isfinite().all()
+    assert network(torch.rand(1, 3, 160, 100)).logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"features": ["8", "9"]}, r"'9'.*'6', '8'"),
+        ({"extra_channels": (12,)}, r"anchor_ratios has 4 lists for 3 maps"),
+        ({"extra_channels": (), "anchor_ratios": ((2,), (2,))}, r"2 lists for 2 maps.*three maps or more"),
+        ({"anchor_range": (0.95, 0.2)}, r"anchor_range=\[0.95, 0.2\].*let them grow"),
+        ({"anchor_range": (0.01, 0.9)}, r"boxes of 0 to"),
+        ({"anchor_base": 3}, r"anchor_base=3: gives default boxes of 0 to"),
+    ],
+)
+def test_settings_that_do_not_fit(backbone, settings, words):
+    with pytest.raises(ConfigError, match=words):
+        small(backbone, **settings)
+
+
+def test_no_classes(backbone):
+    with pytest.raises(ConfigError, match="num_classes=0"):
+        SSDLite(backbone, 0)
+
+
+def test_config_builds_the_default(backbone):
+    config = OmegaConf.load(CONF / "detector" / "ssdlite.yaml")
+    assert config["features"] == ["6.expand", 8]
+    # The defaults list is Hydra's; the maps are read when the backbone is built.
+    del config["defaults"], config["features"]
+    network = instantiate(config)(backbone, num_classes=2)
+    default = SSDLite(backbone, num_classes=2)
+    assert str(network) == str(default)
+    assert network.selection == default.selection
+    names = ("features", "positive_iou", "negative_iou", "negatives_per_positive", "box_beta")
+    for name in names:
+        assert getattr(network, name) == getattr(default, name), name
+    assert torch.equal(network.box_coding.weights, default.box_coding.weights)
+    assert torch.equal(network.normalize.std, default.normalize.std)
+    assert torch.equal(network.normalize.mean, default.normalize.mean)
+    for mine, other in zip(network.anchors.buffers(), default.anchors.buffers(), strict=True):
+        assert torch.equal(mine, other)
