@@ -1,22 +1,28 @@
-"""The yardstick of bccd.md: torchvision's RetinaNet on the same weights, images and budget.
+"""The yardsticks of bccd.md: torchvision's detectors on the same weights, images and budget.
 
-    python benchmarks/torchvision_retinanet.py /data/bccd --weights mobilenet_v2.safetensors
+    python benchmarks/torchvision_detectors.py retinanet /data/bccd --weights mobilenet_v2.safetensors
+    python benchmarks/torchvision_detectors.py ssdlite /data/bccd --weights mobilenet_v2.safetensors --epochs 12
 
-Backbone, pyramid, head, anchors, losses and prediction are torchvision's, with its defaults; the pyramid has 96
-channels, as in the recipe `bccd/train`. Data loading and scoring are this project's. Without --weights the
-backbone starts at random.
+Pyramid or extra layers, head, anchors, losses and prediction are torchvision's, with its defaults, around its
+MobileNetV2; the pyramid has 96 channels, as in the recipe `bccd/train`. Data loading and scoring are this
+project's. Without --weights the backbone starts at random.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 
 import torch
 from rich.progress import track
 from torch import nn
 from torchvision.models import mobilenet_v2
 from torchvision.models.detection import RetinaNet
+from torchvision.models.detection._utils import retrieve_out_channels
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.ssd import SSD
+from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNet, SSDLiteHead
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from fna_lightning.checkpoints import read_file, tensors_of
@@ -25,7 +31,7 @@ from fna_lightning.detectors import Detections
 from fna_lightning.tasks.coco_metric import CocoMetric
 
 CHANNELS = 96
-SIZE = (240, 320)
+SIZES = {"retinanet": (240, 320), "ssdlite": (320, 320)}
 
 
 def main() -> None:
@@ -38,29 +44,60 @@ def main() -> None:
         "annotations/instances_val.json",
         "JPEGImages",
         "JPEGImages",
-        size=list(SIZE),
+        size=list(SIZES[options.detector]),
         batch_size=4,
     )
     data.setup("fit")
-    model = build(data.num_classes, options.weights)
+    model = BUILDERS[options.detector](data.num_classes, _trunk(options.weights))
     train(model, data, options)
     print({name: round(value, 4) for name, value in score(model, data).items()})
 
 
-def build(num_classes: int, weights: str | None) -> RetinaNet:
+def build_retinanet(num_classes: int, trunk: nn.Sequential) -> nn.Module:
     """Torchvision's RetinaNet over MobileNetV2's maps at strides 8, 16 and 32."""
-    trunk = mobilenet_v2()
-    if weights is not None:
-        trunk.load_state_dict(tensors_of(read_file(weights), weights))
     backbone = BackboneWithFPN(
-        trunk.features,
+        trunk,
         {"6": "0", "13": "1", "17": "2"},
         [32, 96, 320],
         CHANNELS,
         extra_blocks=LastLevelP6P7(CHANNELS, CHANNELS),
     )
     # torchvision counts the background as class 0.
-    return RetinaNet(backbone, num_classes + 1, min_size=SIZE[0], max_size=SIZE[1])
+    size = SIZES["retinanet"]
+    return RetinaNet(backbone, num_classes + 1, min_size=size[0], max_size=size[1])
+
+
+def build_ssdlite(num_classes: int, trunk: nn.Sequential) -> nn.Module:
+    """Torchvision's SSDLite, which it publishes with MobileNetV3 only, around MobileNetV2."""
+    norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
+    first_of_stage_6 = trunk[14]
+    first_of_stage_6.block = first_of_stage_6.conv  # MobileNetV3's name for the same thing
+    backbone = SSDLiteFeatureExtractorMobileNet(trunk, 14, norm)
+    anchors = DefaultBoxGenerator([[2, 3] for _ in range(6)], min_ratio=0.2, max_ratio=0.95)
+    channels = retrieve_out_channels(backbone, SIZES["ssdlite"])
+    head = SSDLiteHead(channels, anchors.num_anchors_per_location(), num_classes + 1, norm)
+    settings = {"score_thresh": 0.001, "nms_thresh": 0.55, "detections_per_img": 300, "topk_candidates": 300}
+    mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # of these weights
+    return SSD(
+        backbone,
+        anchors,
+        SIZES["ssdlite"],
+        num_classes + 1,
+        image_mean=mean,
+        image_std=std,
+        head=head,
+        **settings,
+    )
+
+
+BUILDERS = {"retinanet": build_retinanet, "ssdlite": build_ssdlite}
+
+
+def _trunk(weights: str | None) -> nn.Sequential:
+    network = mobilenet_v2()
+    if weights is not None:
+        network.load_state_dict(tensors_of(read_file(weights), weights))
+    return network.features
 
 
 def train(model: nn.Module, data: CocoDataModule, options: argparse.Namespace) -> None:
@@ -96,6 +133,7 @@ def predict(model: nn.Module, batch: DetectionBatch) -> list[Detections]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("detector", choices=sorted(BUILDERS))
     parser.add_argument("root", help="folder of BCCD in COCO's format")
     parser.add_argument("--weights", help="MobileNetV2 under torchvision's names")
     parser.add_argument("--epochs", type=int, default=8)
