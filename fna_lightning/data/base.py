@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -22,9 +23,6 @@ from fna_lightning.data.problems import Kind, Problem, Problems, SetError, warn
 from fna_lightning.data.sampling import EpochSampler, sample_seed, split_indices
 from fna_lightning.data.transforms import Pipeline
 from fna_lightning.errors import ConfigError, DataError
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-"""By which a run is asked to stop."""
 
 SampleT = TypeVar("SampleT")
 PipelineT = TypeVar("PipelineT", bound=Pipeline)
@@ -300,12 +298,13 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
 def start_worker(worker: int) -> None:  # noqa: ARG001 - the loader's interface
     """Keep a loader process to one thread, as there is one per core already, and to its work.
 
-    Signals to all processes of a run, as terminals and schedulers send them, are for the one that trains: it
-    writes a checkpoint, for which its loaders have to live.
+    Signals to a whole run, as terminals and schedulers send them, are for the process that trains: it writes a
+    checkpoint, for which its loaders have to live. SIGTERM still ends one, for that is how its parent does it.
     """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    for number in STOP_SIGNALS:
+    os.setpgrp()
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -214,7 +214,7 @@ WRONG = [
     (["data=coco", "data.root=nowhere"], "nowhere: no such folder; set data.root to where the data set lies"),
     (["data=coco", "data.root=x", "data.batch_size=many"], "a setting of data is of the wrong type"),
     (["data=coco", "data.root=x", "data.size=[1]"], "data.size=[1] is not a height and a width"),
-    (["data=coco", "data.root=x", "data._target_=pathlib.Path"], "data._target_=pathlib.Path: settings may only name"),
+    (["data=coco", "data.root=x", "data._target_=pathlib.Path"], "pathlib.Path: settings may only name"),
     (["--root", "x"], "unrecognized arguments: --root"),
 ]
 
