@@ -33,6 +33,7 @@ KILLS = 20
 def work(entry, overrides, reached, plan):
     """One process: run the entry; at iteration `plan.at` send itself `plan.signal`, after `plan.delay` seconds."""
     torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # as where a run is started from a shell
     os.environ.update(plan.environment)
     os.setsid()
     if plan.scheduler_exits:
@@ -124,7 +125,8 @@ def test_twenty_kills(entry, whole, tmp_path):
     for _ in range(KILLS):
         # A step and the checkpoint behind it take some hundredths of a second.
         at, delay = min(place + draw.randrange(2), ITERATIONS - EPOCH), draw.uniform(0, 0.1)
-        code, reached = run(entry, folder, *settings, at=at, delay=delay)
+        loaders = f"data.num_workers={draw.randrange(3)}"
+        code, reached = run(entry, folder, *settings, loaders, at=at, delay=delay)
         assert code == -signal.SIGKILL
         assert reached >= at
         place = read_file(checkpoint(folder))["iteration"] if checkpoint(folder).exists() else 0
