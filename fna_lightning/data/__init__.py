@@ -3,12 +3,14 @@
 from fna_lightning.data.annotations import CocoAnnotations, read_annotations
 from fna_lightning.data.base import DataModule, EpochDataset, EpochSubset
 from fna_lightning.data.batches import Batch, ClassificationBatch, DetectionBatch
-from fna_lightning.data.coco import CocoDataModule, CocoDetection, DetectionSample
+from fna_lightning.data.coco import CocoDataModule, CocoDetection, DetectionDataModule, DetectionSample
 from fna_lightning.data.folder import ClassificationSample, FolderClassification, FolderDataModule
 from fna_lightning.data.sampling import EpochSampler, sample_seed, split_indices
 from fna_lightning.data.shapes import ShapesClassificationDataModule, ShapesDetectionDataModule
+from fna_lightning.data.voc import VOC_CLASSES, VocDataModule
 
 __all__ = [
+    "VOC_CLASSES",
     "Batch",
     "ClassificationBatch",
     "ClassificationSample",
@@ -17,6 +19,7 @@ __all__ = [
     "CocoDetection",
     "DataModule",
     "DetectionBatch",
+    "DetectionDataModule",
     "DetectionSample",
     "EpochDataset",
     "EpochSampler",
@@ -25,6 +28,7 @@ __all__ = [
     "FolderDataModule",
     "ShapesClassificationDataModule",
     "ShapesDetectionDataModule",
+    "VocDataModule",
     "read_annotations",
     "sample_seed",
     "split_indices",

@@ -12,20 +12,15 @@ import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 import numpy as np
 
+from fna_lightning.data.boxes import Mask, box_faults
 from fna_lightning.data.positions import JsonPositions
 from fna_lightning.data.problems import Kind, Position, Problem, Problems, SetError
 
 Rows = list[dict[str, Any]]
-_Mask: TypeAlias = np.ndarray | np.bool_  # what comparing arrays gives, by its types
-
-TOLERANCE = 1.0
-"""Pixels by which a box may reach over the image's edge; real sets round outwards. It is cut off."""
-SMALLEST = 0.01
-"""A side of fewer pixels counts as none: it would vanish in single precision."""
 
 _NO_ID = -(2**63)  # stands for what is no integer of 64 bits
 _NOT_IN_NAMES = re.compile("[\0\ud800-\udfff]")  # no file system has these
@@ -198,7 +193,7 @@ class _Table:
         self._problems = problems
         self._position = positions.of(name)
 
-    def note(self, kind: Kind, bad: _Mask, describe: Callable[[int], str]) -> None:
+    def note(self, kind: Kind, bad: Mask, describe: Callable[[int], str]) -> None:
         """Note the entries where `bad` (len(rows),) bool holds, but malformed ones: they stand for nothing.
 
         `describe` puts one of them into words.
@@ -341,16 +336,8 @@ def _check_boxes(
             + (f" of {size[i, 1]}x{size[i, 0]} (width x height)" if "image" in fault else "")
         )
 
-    start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    finite = np.isfinite(boxes).all(axis=1)
-    flat = finite & (boxes[:, 2:] < SMALLEST).any(axis=1)
-    edge = size[:, ::-1]
-    inside = np.minimum(end, edge) - np.maximum(start, 0)
-    outside = (start < -TOLERANCE) | (end > edge + TOLERANCE) | (inside < SMALLEST)
-    table.note(Kind.NOT_FINITE, ~finite, describe("with a number that is not finite"))
-    table.note(Kind.FLAT, flat, describe("of no area"))
-    outside = finite & ~flat & known & outside.any(axis=1)
-    table.note(Kind.OUTSIDE, outside, describe("outside the image"))
+    for kind, bad, fault in box_faults(boxes, size):
+        table.note(kind, bad & known if kind is Kind.OUTSIDE else bad, describe(fault))
 
 
 def _repeated(ids: np.ndarray) -> np.ndarray:

@@ -147,7 +147,7 @@ class DetectionDataModule(DataModule[CocoDetection]):
 
     kind = "detection"
     voc_scores: ClassVar[bool] = False
-    """Whether scores of this set are compared by Pascal VOC's figures too."""
+    """Whether results on this set are compared by Pascal VOC's figures too."""
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class Kind(Enum):
     CATEGORY = "broken categories", "error", "correct it", False
     EMPTY_CLASS = "classes without pictures", "error", "add some or remove the class from both sets", False
     ENTRY = "malformed entries", "error", "correct it"
+    NO_ANNOTATION = "images without an annotation file", "error", "restore it or remove it from the image set"
     REPEATED = "ids used twice", "error", "give every entry its own"
     NO_IMAGE = "boxes of unknown images", "error", "correct it or remove the annotation"
     NO_CATEGORY = "boxes of unknown categories", "error", "correct it or remove the annotation"
@@ -46,6 +47,7 @@ class Kind(Enum):
     WRONG_SIZE = "pictures of another size than annotated", "error", "restore it or correct the annotations"
     TURNED = "pictures annotated as turned by their tag", "error", "turn its pixels and remove the tag"
     LEAK = "validation pictures that are trained on", "error", "remove it from one of the two sets"
+    NO_OBJECT = "images without objects", "notice", "annotate it if it shows any"
     SURPLUS = "pictures with damaged data that decode", "notice", "look at it, and restore it if it is disturbed"
     ROTATED = (
         "pictures with an orientation tag",

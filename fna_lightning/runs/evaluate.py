@@ -80,7 +80,7 @@ def _finish(config: DictConfig, folder: Path, module: ParameterAdaptation, data:
     metric, scores = module.metric, module.scores
     if isinstance(metric, CocoMetric):
         metric.write_results(folder / "detections.json")
-        scores = scores | {f"AP/{name}": value for name, value in metric.per_class().items()}
+        scores = scores | metric.class_scores()
     conclude(
         config,
         folder,

@@ -19,6 +19,10 @@ from fna_lightning.detectors.base import Detections
 from fna_lightning.errors import ConfigError, DataError
 from fna_lightning.tasks.base import Metric
 from fna_lightning.tasks.coco_scores import Backend, read_annotations, score
+from fna_lightning.tasks.voc_scores import voc_scores
+
+AP = "AP"
+"""COCO's mAP of one class."""
 
 
 @dataclass
@@ -86,6 +90,7 @@ class CocoMetric(Metric[DetectionBatch]):
         annotations: COCO annotations of the validation images: a file, or what one holds.
         category_ids: COCO category id of every label; other categories do not count.
         backend: "faster_coco_eval", or "pycocotools" for the same figures, more slowly.
+        voc: whether to add Pascal VOC's figures, see `voc_scores`.
 
     Raises:
         ConfigError: the backend is unknown.
@@ -97,6 +102,7 @@ class CocoMetric(Metric[DetectionBatch]):
         annotations: str | os.PathLike[str] | Mapping[str, Any],
         category_ids: Sequence[int],
         backend: Backend = "faster_coco_eval",
+        voc: bool = False,
     ) -> None:
         if backend not in get_args(Backend):
             raise ConfigError(f"backend={backend}: choose one of {', '.join(get_args(Backend))}")
@@ -105,6 +111,7 @@ class CocoMetric(Metric[DetectionBatch]):
             raise DataError(f"{self._annotations}: no such annotation file")
         self.category_ids = np.asarray(list(category_ids), dtype=np.int64)
         self.backend: Backend = backend
+        self.voc = voc
         self._truth: dict[str, Any] | None = None
         self.reset()
 
@@ -112,7 +119,7 @@ class CocoMetric(Metric[DetectionBatch]):
         """Forget all detections and figures."""
         self._parts: list[_Records] = []
         self._gathered: _Records | None = None
-        self._per_class: dict[str, float] = {}
+        self._per_class: dict[str, dict[str, float]] = {}
 
     def update(self, predictions: list[Detections], batch: DetectionBatch) -> None:
         """Take in the detections of one batch, scaled back to the original pictures.
@@ -151,7 +158,8 @@ class CocoMetric(Metric[DetectionBatch]):
 
         Returns:
             mAP, mAP_50, mAP_75, mAP_small, mAP_medium, mAP_large, mAR_1, mAR_10, mAR_100, mAR_small,
-            mAR_medium, mAR_large, in [0, 1]; -1 where there is nothing to find, for example no small object.
+            mAR_medium, mAR_large, and VOC_AP_11 and VOC_AP_area if asked for; in [0, 1], or -1 where there is
+            nothing to find, for example no small object.
 
         Raises:
             DataError: the annotation file is broken, or an evaluated image is not in it.
@@ -178,9 +186,19 @@ class CocoMetric(Metric[DetectionBatch]):
         figures, self._per_class = answer[0]
         return figures
 
-    def per_class(self) -> dict[str, float]:
-        """MAP by category name, as of the last `compute`; -1 where a category has no annotation."""
-        return self._per_class
+    def per_class(self, figure: str = AP) -> dict[str, float]:
+        """One figure by category name, as of the last `compute`; -1 where a category has no annotation.
+
+        Args:
+            figure: AP, that is mAP of one class; or, if asked for, VOC_AP_11 or VOC_AP_area.
+        """
+        return self._per_class.get(figure, {})
+
+    def class_scores(self) -> dict[str, float]:
+        """Everything that `per_class` knows, by `<figure>/<category name>`."""
+        return {
+            f"{figure}/{name}": value for figure, table in self._per_class.items() for name, value in table.items()
+        }
 
     def results(self) -> list[dict[str, Any]]:
         """The entries of a COCO results file, by image: of all ranks after `compute`, else of this rank."""
@@ -194,7 +212,8 @@ class CocoMetric(Metric[DetectionBatch]):
         temporary.write_text(json.dumps(self.results()))
         temporary.replace(path)
 
-    def _score(self, records: _Records) -> tuple[dict[str, float], dict[str, float]]:
+    def _score(self, records: _Records) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        """All figures, and by category name those that are known of each."""
         if self._truth is None:
             self._truth = read_annotations(self._annotations)
         known = {image["id"] for image in self._truth["images"]}
@@ -203,15 +222,17 @@ class CocoMetric(Metric[DetectionBatch]):
         if unknown:
             name = self._annotations if isinstance(self._annotations, Path) else "the annotations"
             raise DataError(f"{name}: evaluated image {unknown[0]} is not among the images")
-        figures, per_category = score(
-            self._truth,
-            records.entries(),
-            seen or sorted(known),
-            self.category_ids.tolist(),
-            self.backend,
-        )
-        names = {entry["id"]: entry["name"] for entry in self._truth["categories"]}
-        return figures, {str(names.get(key) or key): value for key, value in per_category.items()}
+        images, categories, entries = seen or sorted(known), self.category_ids.tolist(), records.entries()
+        figures, per_category = score(self._truth, entries, images, categories, self.backend)
+        tables = {AP: per_category}
+        if self.voc:
+            more, of_voc = voc_scores(self._truth["annotations"], entries, images, categories)
+            figures, tables = figures | more, tables | of_voc
+        names = {entry["id"]: str(entry["name"] or entry["id"]) for entry in self._truth["categories"]}
+        return figures, {
+            figure: {names.get(category, str(category)): value for category, value in table.items()}
+            for figure, table in tables.items()
+        }
 
 
 def _is_distributed() -> bool:

@@ -26,19 +26,26 @@ class DetectionData(Protocol):
         """COCO category id of every label."""
         ...
 
+    @property
+    def voc_scores(self) -> bool:
+        """Whether results on this set are compared by Pascal VOC's figures too."""
+        ...
+
 
 class DetectionTask(Task[DetectionBatch]):
-    """Losses of the detector, boxes in the batch's pixels, COCO's twelve figures.
+    """Losses of the detector, boxes in the batch's pixels, COCO's twelve figures, VOC's for its sets.
 
     Args:
         backend: which library scores, see `CocoMetric`.
+        voc: add Pascal VOC's figures; None for a data set that is compared by them.
     """
 
     kind = "detection"
     monitor = "mAP"
 
-    def __init__(self, backend: Backend = "faster_coco_eval") -> None:
+    def __init__(self, backend: Backend = "faster_coco_eval", voc: bool | None = None) -> None:
         self.backend: Backend = backend
+        self.voc = voc
 
     def losses(self, network: nn.Module, batch: DetectionBatch) -> dict[str, Tensor]:
         """The detector's own loss terms."""
@@ -53,4 +60,5 @@ class DetectionTask(Task[DetectionBatch]):
 
     def metric(self, data: DetectionData) -> CocoMetric:
         """A fresh metric for the validation images of `data`."""
-        return CocoMetric(data.ground_truth(), data.category_ids, self.backend)
+        voc = data.voc_scores if self.voc is None else self.voc
+        return CocoMetric(data.ground_truth(), data.category_ids, self.backend, voc)

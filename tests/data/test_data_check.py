@@ -207,7 +207,7 @@ def test_splits_that_do_not_fit(coco, folders, check):
 
 WRONG = [
     ([], "You must specify 'data'"),
-    (["data=cco"], "Could not find 'data/cco' Available options in 'data': bccd coco"),
+    (["data=cco"], "Could not find 'data/cco' Available options in 'data': bccd bccd_voc coco"),
     (["data=coco"], "data.root is not set: give data.root=<value>"),
     (["data=coco", "data.rot=x"], "unknown key data.rot"),
     (["data=coco", "data.root=[1"], "data.root=[1: cannot be read"),
@@ -242,7 +242,7 @@ def test_an_interruption_ends_in_one_line(coco, check, monkeypatch):
 def test_help_names_sets_problems_and_exit_codes(check):
     code, output, _ = check("--help")
     assert code == 0
-    for words in ("data=<name>", "bccd, coco, imagenet", "path[:line[:column]]", "exit codes:"):
+    for words in ("data=<name>", "bccd, bccd_voc, coco, imagenet", "path[:line[:column]]", "exit codes:"):
         assert words in " ".join(output.split())
     assert [kind.title for kind in Kind if kind.title not in output] == []
 

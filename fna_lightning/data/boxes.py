@@ -1,0 +1,38 @@
+"""What can be wrong with boxes, whatever file they were read from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import numpy as np
+
+from fna_lightning.data.problems import Kind
+
+Mask: TypeAlias = np.ndarray | np.bool_
+"""What comparing arrays gives, by its types."""
+TOLERANCE = 1.0
+"""Pixels by which a box may reach over the image's edge; real sets round outwards. It is cut off."""
+SMALLEST = 0.01
+"""A side of fewer pixels counts as none: it would vanish in single precision."""
+
+
+def box_faults(boxes: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[Kind, Mask, str]]:
+    """Boxes that are not finite, have no area or lie outside their image; each box has one fault at most.
+
+    Args:
+        boxes: (M, 4) float: left, top, width, height in pixels.
+        sizes: (M, 2): height and width of the image of each.
+
+    Yields:
+        The kind, (M,) bool where it holds, and what to say behind the box.
+    """
+    start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    finite = np.isfinite(boxes).all(axis=1)
+    flat = finite & (boxes[:, 2:] < SMALLEST).any(axis=1)
+    edge = sizes[:, ::-1]
+    inside = np.minimum(end, edge) - np.maximum(start, 0)
+    outside = (start < -TOLERANCE) | (end > edge + TOLERANCE) | (inside < SMALLEST)
+    yield Kind.NOT_FINITE, ~finite, "with a number that is not finite"
+    yield Kind.FLAT, flat, "of no area"
+    yield Kind.OUTSIDE, finite & ~flat & outside.any(axis=1), "outside the image"

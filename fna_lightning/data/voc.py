@@ -1,0 +1,110 @@
+"""Detection sets in the layout of Pascal VOC."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fna_lightning.data.annotations import CocoAnnotations
+from fna_lightning.data.checks import check_folder
+from fna_lightning.data.coco import CocoDetection, DetectionDataModule
+from fna_lightning.data.problems import Kind, Problem, Problems, SetError
+from fna_lightning.data.voc_annotations import read_image_sets
+from fna_lightning.errors import ConfigError
+
+VOC_CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+
+
+class VocDataModule(DetectionDataModule):
+    """Any detection set in VOC's layout; the defaults train on VOC 2007 and 2012 and validate on 2007's test set.
+
+    A year's folder holds `Annotations`, `ImageSets/Main` and `JPEGImages`. An image set is named by
+    `<folder>/<list>`, such as `VOC2007/trainval`; one of `root` itself by its list alone.
+
+    Args:
+        root: Folder that the image sets' folders are relative to: `VOCdevkit`, or a single year's.
+        train_sets: Image sets of the training set, one after the other.
+        val_sets: Image sets of the validation set.
+        classes: Names of the classes, in the order of their labels; null for those in the files, sorted.
+        one_based: Corners number pixels from 1, as VOC's do; false where they are distances from 0.
+        difficult: Train on objects marked as difficult. Scores ignore them in any case.
+        **settings: Whatever else `DetectionDataModule` takes.
+
+    Raises:
+        ConfigError: There is no image set or class, one is there twice, or a list is none.
+    """
+
+    voc_scores = True
+
+    def __init__(
+        self,
+        root: str | Path,
+        train_sets: Sequence[str] = ("VOC2007/trainval", "VOC2012/trainval"),
+        val_sets: Sequence[str] = ("VOC2007/test",),
+        classes: Sequence[str] | None = VOC_CLASSES,
+        one_based: bool = True,
+        difficult: bool = False,
+        **settings: Any,
+    ) -> None:
+        super().__init__(root, **settings)
+        self.train_sets = _names("train_sets", train_sets)
+        self.val_sets = _names("val_sets", val_sets)
+        self.classes = None if classes is None else _names("classes", classes)
+        self.one_based = one_based
+        self.difficult = difficult
+
+    def build_train(self, problems: Problems) -> CocoDetection:
+        """Read and check the training set."""
+        annotations = self._read(self.train_sets, "train_sets", problems)
+        if self.difficult:
+            annotations = dataclasses.replace(annotations, crowd=np.zeros_like(annotations.crowd))
+        return self.usable(annotations, self.root, "train_sets", self.train_transform(), problems)
+
+    def build_val(self, problems: Problems) -> CocoDetection:
+        """Read and check the validation set."""
+        annotations = self._read(self.val_sets, "val_sets", problems)
+        return self.usable(annotations, self.root, "val_sets", self.eval_transform(), problems)
+
+    def check_same_classes(self, train: CocoDetection, val: CocoDetection) -> None:
+        """Require the same classes in both sets, which may differ where they are those in the files."""
+        if train.class_names != val.class_names:
+            odd = sorted(set(train.class_names) ^ set(val.class_names))
+            both = ",".join(sorted({*train.class_names, *val.class_names}))
+            what = f"only one of training and validation set has objects of {', '.join(map(repr, odd))}"
+            raise SetError(Problem(Kind.SET, val.source, what, f"set data.classes=[{both}]"))
+
+    def _read(self, sets: Sequence[str], key: str, problems: Problems) -> CocoAnnotations:
+        check_folder(self.root, "root")
+        return read_image_sets(self.root, sets, key, self.classes, self.one_based, problems)
+
+
+def _names(key: str, names: Sequence[str]) -> tuple[str, ...]:
+    """`names`, if they are a list of different ones."""
+    if isinstance(names, str) or not names or len(set(names)) < len(names):
+        raise ConfigError(f"data.{key}={names} is no list of different names; write data.{key}=[first,second]")
+    return tuple(names)
