@@ -156,7 +156,6 @@ def torchrun_command(script: str, folder: Path, processes: int) -> list[str]:
         *("--standalone", f"--nproc-per-node={processes}"),
         # The two last are SLURM's and submitit's.
         "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2",
-        f"--shutdown-timeout={SHUTDOWN_SECONDS}",
         str(Path(script).resolve()),
         *("--config-dir", str(folder), "--config-name", "config"),
         f"hydra.run.dir='{quoted}'",
@@ -176,7 +175,9 @@ def run_forwarding(command: Sequence[str], processes: int = 1) -> int:
         Its exit code, 128 + the signal's number where one ended it.
     """
     threads = str(max(1, (os.cpu_count() or 1) // processes))
-    environment = {"OMP_NUM_THREADS": threads, **os.environ}
+    # By a variable, which releases of torch that do not know it pass over, unlike the option of that name.
+    patience = str(SHUTDOWN_SECONDS)
+    environment = {"OMP_NUM_THREADS": threads, "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": patience, **os.environ}
     # In a session of its own: what a terminal sends to all of a group would arrive twice.
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     with _forwarding(process):

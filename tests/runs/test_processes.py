@@ -165,7 +165,7 @@ def test_torchrun_command(tmp_path, name):
     assert program == sys.executable
     assert rest[:2] == ["-m", "fna_lightning.runs.torchrun"]
     read = parse_args(rest[2:])  # torchrun's own parser
-    assert (read.nproc_per_node, read.standalone, read.shutdown_timeout) == ("4", True, processes.SHUTDOWN_SECONDS)
+    assert (read.nproc_per_node, read.standalone) == ("4", True)
     assert set(read.signals_to_handle.split(",")) >= {"SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2"}
     assert read.training_script == str(Path("train.py").resolve())
     assert read.training_script_args[:4] == ["--config-dir", str(folder), "--config-name", "config"]
