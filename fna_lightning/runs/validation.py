@@ -133,6 +133,9 @@ def _check(key: str, value: Any, kind: Any) -> None:
             _check(f"{key}.{name}", item, typing.get_args(of_groups)[1])
     elif isinstance(value, Mapping) and "_target_" in value and any(map(_is_object, alternatives)):
         _check_group(key, value, Built)
+    elif isinstance(value, str) and not _fits(value, kind) and any(map(_is_object, alternatives)):
+        option = f"{key.replace('.', '/')}={_short(value)}"
+        raise ConfigError(f"{key}={_short(value)}: an option is chosen by {option}")
     elif not _fits(value, kind):
         raise ConfigError(f"{key}={_short(value)}: give {_describe(kind)}")
 

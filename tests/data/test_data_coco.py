@@ -138,6 +138,7 @@ def test_batches_do_not_depend_on_workers(coco):
             loader.sampler.set_epoch(epoch)
         assert_same_batches(*(list(loader) for loader in loaders))
     assert torch.equal(state, torch.get_rng_state())  # the loaders drew nothing from the run's generator
+    parallel.teardown()
 
 
 def test_augmentation_changes_with_the_epoch_and_validation_does_not(coco):

@@ -268,6 +268,16 @@ def test_pictures_without_boxes_are_expanded_but_not_cropped():
     assert (image.shape, boxes.shape, labels.shape) == ((*SIZE, 3), (0, 4), (0,))
 
 
+def test_expansion_is_drawn_evenly():
+    windows = windows_of(range(2000), 600, 900, np.zeros((0, 4)))
+    ratios = np.array([window.width / 900 for window in windows if window != Window(0, 0, 900, 600)])
+    assert abs(len(ratios) / len(windows) - 0.5) < 0.04
+    counts = np.histogram(ratios, bins=6, range=(1, 4))[0]
+    assert counts.sum() == len(ratios)
+    assert counts.min() > 120  # of 167 expected
+    assert all(abs(window.height / 600 - window.width / 900) < 0.003 for window in windows)
+
+
 def test_what_is_added_keeps_the_mean_colour():
     window, image = Window(-90, -60, 270, 180), np.zeros((60, 90, 3), np.uint8)
     view = augment(image, window, Colours(brightness=30, channels=(2, 1, 0)), (90, 90))
