@@ -12,6 +12,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from fna_lightning.data.sampling import EpochSampler
 
 T = TypeVar("T")
+Self = TypeVar("Self", bound="ResumableLoader[Any]")
 
 
 class ResumableLoader(ABC, Generic[T]):
@@ -29,8 +30,14 @@ class ResumableLoader(ABC, Generic[T]):
         self._epoch = 0
         self._given = 0
         self._restored: tuple[int, int] | None = None
-        # Lightning tells a loader's sampler the epoch, before every one.
-        self.sampler = self
+
+    @property
+    def sampler(self: Self) -> Self:
+        """Itself: Lightning tells a loader's sampler the epoch, before every one.
+
+        No attribute, which would leave the loader to the collector of cycles, and its processes waiting.
+        """
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the next iteration."""
