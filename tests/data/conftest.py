@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from voc_trees import Year
 
 
 class CocoSet:
@@ -112,3 +113,19 @@ def pictures():
         "torn.jpg": jpeg[:-300] + b"\xff\xd9",  # whole by its header, but not its pixels
         "padded.jpg": jpeg[:-2] + bytes(40) + b"\xff\xd9",
     }
+
+
+@pytest.fixture
+def voc(tmp_path):
+    """Both years; (VOCdevkit, 2007, 2012)."""
+    root = tmp_path / "VOCdevkit"
+    first, second = Year(root / "VOC2007"), Year(root / "VOC2012")
+    first.add("000005", [("dog", (1, 1, 64, 48), False), ("person", (10, 20, 30, 40), True)])
+    first.add("000007", [("car", (5, 6, 7, 8), False)])
+    first.add("000009", [("car", (11, 12, 33, 40), False), ("dog", (2, 3, 30, 20), True)])
+    second.add("2008_000002", [("tvmonitor", (4.7, 5, 20.2, 30), False)], "png")
+    second.add("2008_000003", [("person", (1, 1, 20, 20), False), ("person", (30, 10, 60, 40), False)])
+    first.list("trainval", ["000007", "000005"])
+    first.list("test", ["000009"])
+    second.list("trainval", ["2008_000002", "2008_000003"])
+    return root, first, second
