@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -54,7 +55,8 @@ class LastCheckpoint(Checkpoint):
             for leftover in self._path.parent.glob(f".{self._path.name}.*"):  # of a process killed while writing
                 leftover.unlink(missing_ok=True)
         # Lightning's handlers, which leave without saving, are in place by now; it restores what was before.
-        for number in EXIT_CODES:
+        # Only the main thread may set any; a launcher that works in threads keeps the signals to itself.
+        for number in EXIT_CODES if threading.current_thread() is threading.main_thread() else ():
             signal.signal(number, self._receive)
         self._launcher = trainer.strategy.launcher
         cast("AdaptationModule", pl_module).guard.asked_to_stop = self._exit_code
