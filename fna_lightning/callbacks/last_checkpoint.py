@@ -15,15 +15,20 @@ from typing import Any, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.trainer.states import TrainerFn
 
+from fna_lightning.callbacks.run_log import validates_training
+from fna_lightning.exit_codes import INTERRUPTED, REQUEUE, TERMINATED
 from fna_lightning.modules.base import AdaptationModule
 
 log = logging.getLogger(__name__)
 
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75, signal.SIGUSR2: 75}
-"""How a run ends that was asked to stop: 128 + number, as in shells; 75 (try again) asks to be queued again."""
-REQUEUE = 75
+EXIT_CODES = {
+    signal.SIGINT: INTERRUPTED,
+    signal.SIGTERM: TERMINATED,
+    signal.SIGUSR1: REQUEUE,
+    signal.SIGUSR2: REQUEUE,
+}
+"""How a run ends that was asked to stop."""
 
 
 class LastCheckpoint(Checkpoint):
@@ -72,7 +77,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save before an epoch's validation, which may take long."""
-        if _training(trainer) and trainer.is_last_batch and not self._validation_due:
+        if validates_training(trainer) and trainer.is_last_batch and not self._validation_due:
             self._validation_due = True
             self._save(trainer, cast("AdaptationModule", pl_module))
 
@@ -86,7 +91,7 @@ class LastCheckpoint(Checkpoint):
         dataloader_idx: int = 0,
     ) -> None:
         """Leave if this process was asked to."""
-        if _training(trainer) and self._received is not None:
+        if validates_training(trainer) and self._received is not None:
             self._leave(trainer, cast("AdaptationModule", pl_module), EXIT_CODES[self._received])
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -143,11 +148,6 @@ class LastCheckpoint(Checkpoint):
             if code == REQUEUE:
                 _queue_again()
         sys.exit(code)
-
-
-def _training(trainer: L.Trainer) -> bool:
-    """Whether a validation belongs to training; others score a run's end, or a finished network."""
-    return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
 
 
 def _foreign(handler: Any) -> Callable[[int, FrameType | None], Any] | None:

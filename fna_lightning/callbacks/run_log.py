@@ -40,9 +40,9 @@ class RunLog(Callback):
             return
         for logger in trainer.loggers:
             if isinstance(logger, CSVLogger):
-                writer = logger.experiment  # deletes what is there
-                writer.metrics_keys = self._kept.get(METRICS, "").partition("\n")[0].strip().split(",")
-                writer.metrics_keys = [key for key in writer.metrics_keys if key]
+                header = self._kept.get(METRICS, "").partition("\n")[0].strip()
+                # The first use deletes the file that is there.
+                logger.experiment.metrics_keys = header.split(",") if header else []
         for name, text in self._kept.items():
             write_text(self._folder / name, text)
 
@@ -63,7 +63,7 @@ class RunLog(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the scores of a validation during training."""
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+        if validates_training(trainer):
             module = cast("AdaptationModule", pl_module)
             self._write(trainer, module, {f"val/{name}": value for name, value in module.scores.items()})
 
@@ -78,6 +78,11 @@ class RunLog(Callback):
 
     def _write(self, trainer: L.Trainer, module: AdaptationModule, row: dict[str, float]) -> None:
         write_row(trainer, module, {"epoch": float(trainer.current_epoch), **row})
+
+
+def validates_training(trainer: L.Trainer) -> bool:
+    """Whether a validation belongs to training; others score a run's end, or a finished network."""
+    return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
 
 
 def write_row(trainer: L.Trainer, module: AdaptationModule, row: dict[str, float]) -> None:

@@ -28,13 +28,12 @@ from fna_lightning.data.base import DataModule, EpochDataset
 from fna_lightning.data.leaks import same_contents
 from fna_lightning.data.problems import Kind, Problem, Problems, SetError
 from fna_lightning.errors import UserError
+from fna_lightning.exit_codes import INTERRUPTED, USER_ERROR
 from fna_lightning.files import CONF_DIR
 from fna_lightning.targets import check_targets
 
 EXIT_BROKEN = 1
 """Exit code of a set with errors."""
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 _STYLES = {"error": "bold red", "notice": "yellow"}
 _COMMAND = "python -m fna_lightning.data.check"
@@ -96,10 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         show(examination, Console(highlight=False))
     except (UserError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {_one_line(error)}", file=sys.stderr)
-        return EXIT_USER_ERROR
+        return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; what was found so far is not listed", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return INTERRUPTED
     return EXIT_BROKEN if examination.count("error") else 0
 
 
@@ -225,7 +224,7 @@ class _Parser(argparse.ArgumentParser):
     """Tells a mistake in one line, as all commands here do."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USER_ERROR, f"error: {message}; --help shows how it is used\n")
+        self.exit(USER_ERROR, f"error: {message}; --help shows how it is used\n")
 
 
 def _parser() -> argparse.ArgumentParser:

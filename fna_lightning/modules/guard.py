@@ -24,8 +24,8 @@ class StepGuard:
     """Stops a step whose loss or gradient is not finite on any rank before it changes a weight.
 
     All ranks take part in one small message a step, by which they also agree that they are on the same path, and
-    on whether somebody has asked the run to stop. Reading its outcome is the only time in a training step that
-    the host waits for the device.
+    on whether somebody has asked the run to stop. The host reads its outcome, and so waits for the device, once
+    an update.
 
     Args:
         on_nonfinite: `raise`, or `skip` to leave the update out and go on.

@@ -16,12 +16,11 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from fna_lightning.errors import ConfigError, UserError
+from fna_lightning.exit_codes import INTERRUPTED, USER_ERROR
 from fna_lightning.files import CONF_DIR
 from fna_lightning.runs.composition import checked
 from fna_lightning.runs.hints import did_you_mean
 from fna_lightning.runs.ranks import is_first_to_say, rank
-
-EXIT_USER_ERROR = 2
 
 _show_traceback = False
 _FULL_ERROR, _ASKED = "HYDRA_FULL_ERROR", "FNA_LIGHTNING_FULL_ERROR"
@@ -62,11 +61,11 @@ def friendly() -> Iterator[None]:
         line = one_line(error)
         if is_first_to_say(line):
             print(f"error: {line}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        sys.exit(USER_ERROR)
     except KeyboardInterrupt:
         if rank() == 0:
             print("interrupted; continue with resume=<this run's directory>", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def short_architecture(arguments: list[str]) -> list[str]:

@@ -23,8 +23,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig
 
 from fna_lightning.errors import ConfigError, UserError
+from fna_lightning.exit_codes import INTERRUPTED, REQUEUE, TERMINATED, USER_ERROR
 from fna_lightning.reporting.results import read_results
-from fna_lightning.runs.entry import EXIT_USER_ERROR, friendly
+from fna_lightning.runs.entry import friendly
 from fna_lightning.runs.folder import run_folder, save_config
 from fna_lightning.runs.validation import check_types
 
@@ -32,7 +33,7 @@ SHUTDOWN_SECONDS = 60
 """How long processes may take to save after a signal, before they are killed; torchrun's own default is 30."""
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 # Ends that concern the whole sweep: a setting to mend, a job that was interrupted or is to be queued again.
-_FINAL = (EXIT_USER_ERROR, 75, 130, 143)
+_FINAL = (USER_ERROR, REQUEUE, INTERRUPTED, TERMINATED)
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def _judge(code: int, folder: Path) -> None:
         UserError: instead, where the sweep is in another process than the job.
         RuntimeError: for a failure of this job alone.
     """
-    if code == EXIT_USER_ERROR and _away():
+    if code == USER_ERROR and _away():
         raise UserError(f"{folder}: the job's settings or data are at fault; its log says which")
     if code in _FINAL:
         sys.exit(code)

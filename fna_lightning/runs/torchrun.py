@@ -13,7 +13,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
-EXIT_REQUEUE = 75
+from fna_lightning.exit_codes import REQUEUE
 
 
 def launch(arguments: Sequence[str]) -> int:
@@ -28,7 +28,7 @@ def launch(arguments: Sequence[str]) -> int:
     except ChildFailedError as error:
         return exit_code(failure.exitcode for failure in error.failures.values())
     except SignalException as error:
-        return EXIT_REQUEUE if error.sigval in (signal.SIGUSR1, signal.SIGUSR2) else 128 + error.sigval
+        return REQUEUE if error.sigval in (signal.SIGUSR1, signal.SIGUSR2) else 128 + error.sigval
     return 0
 
 

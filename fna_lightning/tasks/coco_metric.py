@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fna_lightning.data.batches import DetectionBatch
 from fna_lightning.detectors.base import Detections
+from fna_lightning.distributed import gather_objects, num_ranks
 from fna_lightning.errors import ConfigError, DataError
 from fna_lightning.tasks.base import Metric
 from fna_lightning.tasks.coco_scores import Backend, read_annotations, score
@@ -165,14 +166,12 @@ class CocoMetric(Metric[DetectionBatch]):
             DataError: the annotation file is broken, or an evaluated image is not in it.
         """
         local = _Records.merge(self._parts)
-        if not _is_distributed():
+        if num_ranks() == 1:
             self._gathered = local.unique()
             figures, self._per_class = self._score(self._gathered)
             return figures
 
-        parts: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(parts, local)
-        self._gathered = _Records.merge(parts).unique()
+        self._gathered = _Records.merge(gather_objects(local)).unique()
         # The others wait for rank 0's answer, so its failure is an answer too.
         answer: list[Any] = [None]
         if dist.get_rank() == 0:
@@ -233,7 +232,3 @@ class CocoMetric(Metric[DetectionBatch]):
             figure: {names.get(category, str(category)): value for category, value in table.items()}
             for figure, table in tables.items()
         }
-
-
-def _is_distributed() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
