@@ -2,7 +2,7 @@
 
 from fna_lightning.data.annotations import CocoAnnotations, read_annotations
 from fna_lightning.data.base import DataModule, EpochDataset, EpochSubset
-from fna_lightning.data.batches import Batch, ClassificationBatch, DetectionBatch
+from fna_lightning.data.batches import IGNORED_LABEL, Batch, ClassificationBatch, DetectionBatch, SegmentationBatch
 from fna_lightning.data.coco import CocoDataModule, CocoDetection, DetectionDataModule, DetectionSample
 from fna_lightning.data.folder import ClassificationSample, FolderClassification, FolderDataModule
 from fna_lightning.data.sampling import EpochSampler, sample_seed, split_indices
@@ -10,6 +10,7 @@ from fna_lightning.data.shapes import ShapesClassificationDataModule, ShapesDete
 from fna_lightning.data.voc import VOC_CLASSES, VocDataModule
 
 __all__ = [
+    "IGNORED_LABEL",
     "VOC_CLASSES",
     "Batch",
     "ClassificationBatch",
@@ -26,6 +27,7 @@ __all__ = [
     "EpochSubset",
     "FolderClassification",
     "FolderDataModule",
+    "SegmentationBatch",
     "ShapesClassificationDataModule",
     "ShapesDetectionDataModule",
     "VocDataModule",

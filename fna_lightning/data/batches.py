@@ -11,6 +11,9 @@ from torch import Tensor
 
 _Batch = TypeVar("_Batch", bound="Batch")
 
+IGNORED_LABEL = 255
+"""What pixels are labelled with that neither train nor score (Cityscapes)."""
+
 
 @dataclass
 class Batch:
@@ -63,3 +66,17 @@ class DetectionBatch(Batch):
     def empty_boxes() -> tuple[Tensor, Tensor]:
         """Boxes and labels of an image without annotation."""
         return torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+
+
+@dataclass
+class SegmentationBatch(Batch):
+    """Images with a label for every pixel, each padded at the right and bottom to one size."""
+
+    labels: Tensor
+    """(N, H', W') uint8 in [0, num_classes), or `IGNORED_LABEL`.
+
+    In training they have the images' size, in validation that of the files."""
+    sizes: Tensor
+    """(N, 2) int64: height and width of the picture inside the padding of `images`."""
+    label_sizes: Tensor
+    """(N, 2) int64: height and width inside the padding of `labels`."""
