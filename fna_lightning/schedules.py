@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ChainedScheduler, CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    PolynomialLR,
+    SequentialLR,
+)
 
 
 def multistep(
@@ -20,7 +28,11 @@ def multistep(
 ) -> LRScheduler:
     """Multiply by `gamma` at each of `milestones` (epochs), after a linear warm-up from `warmup_factor`."""
     steps = [round(epoch * steps_per_epoch) for epoch in milestones]
-    return _warmed_up(optimizer, MultiStepLR(optimizer, steps, gamma), warmup_steps, warmup_factor)
+    scheduler = MultiStepLR(optimizer, steps, gamma)
+    if warmup_steps == 0:
+        return scheduler
+    # Both multiply the current rate, so that chaining gives their product; milestones count from the start.
+    return ChainedScheduler([scheduler, LinearLR(optimizer, warmup_factor, total_iters=warmup_steps)], optimizer)
 
 
 def cosine(
@@ -32,13 +44,29 @@ def cosine(
     warmup_steps: int = 0,
     warmup_factor: float = 1 / 3,
 ) -> LRScheduler:
-    """Half a cosine down to `final_lr` over the whole run, after a linear warm-up from `warmup_factor`."""
-    scheduler = CosineAnnealingLR(optimizer, max(1, steps_per_epoch * epochs), final_lr)
-    return _warmed_up(optimizer, scheduler, warmup_steps, warmup_factor)
+    """A linear warm-up from `warmup_factor`, then half a cosine down to `final_lr` over the rest of the run."""
+    rest = max(1, steps_per_epoch * epochs - warmup_steps)
+    return _after_warmup(optimizer, CosineAnnealingLR(optimizer, rest, final_lr), warmup_steps, warmup_factor)
 
 
-def _warmed_up(optimizer: Optimizer, scheduler: LRScheduler, steps: int, factor: float) -> LRScheduler:
+def poly(
+    optimizer: Optimizer,
+    *,
+    steps_per_epoch: int,
+    epochs: int,
+    power: float = 0.9,
+    warmup_steps: int = 0,
+    warmup_factor: float = 1 / 3,
+) -> LRScheduler:
+    """A linear warm-up from `warmup_factor`, then (1 - t / T)^`power` over the T iterations of the rest of the run.
+
+    The schedule of DeepLab (Chen et al. 2017, 1606.00915, section 4.1.1).
+    """
+    rest = max(1, steps_per_epoch * epochs - warmup_steps)
+    return _after_warmup(optimizer, PolynomialLR(optimizer, rest, power), warmup_steps, warmup_factor)
+
+
+def _after_warmup(optimizer: Optimizer, scheduler: LRScheduler, steps: int, factor: float) -> LRScheduler:
     if steps == 0:
         return scheduler
-    # Both multiply the current rate, so that chaining gives their product.
-    return ChainedScheduler([scheduler, LinearLR(optimizer, factor, total_iters=steps)], optimizer)
+    return SequentialLR(optimizer, [LinearLR(optimizer, factor, total_iters=steps), scheduler], [steps])

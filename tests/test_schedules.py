@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fna_lightning.schedules import cosine, multistep
+from fna_lightning.schedules import cosine, multistep, poly
 
 STEPS, EPOCHS = 200, 12
 
@@ -56,18 +56,34 @@ def test_milestones_between_epochs_and_behind_the_run():
 
 @pytest.mark.parametrize(("steps", "final"), [(0, 0.0), (100, 0.0), (100, 1e-3)])
 def test_cosine(steps, final):
-    found = rates(cosine, final_lr=final, warmup_steps=steps, warmup_factor=0.1)
+    """FNA's search of DeepLabV3: a warm-up, then a cosine that does not end at zero."""
+    found = rates(cosine, final_lr=final, warmup_steps=steps, warmup_factor=0.005)
+    rest = STEPS * EPOCHS - steps
+    wanted = [
+        0.02 * warmup(step, steps, 0.005)
+        if step < steps
+        else final + (0.02 - final) * (1 + math.cos(math.pi * (step - steps) / rest)) / 2
+        for step in range(STEPS * EPOCHS)
+    ]
+    assert found == pytest.approx(wanted, rel=1e-6, abs=1e-10)
+
+
+def test_poly():
+    """FNA's DeepLabV3: from 1e-4 to 0.01 over the warm-up, then power 0.9 of what is left, to 0."""
+    found = rates(poly, base=0.01, warmup_steps=120, warmup_factor=0.01)
     total = STEPS * EPOCHS
-    for step in range(0, total, 7):
-        plain = final + (0.02 - final) * (1 + math.cos(math.pi * step / total)) / 2
-        if step >= steps and final == 0:
-            assert found[step] == pytest.approx(plain, rel=1e-6, abs=1e-12)
-        elif steps == 0 or final == 0:
-            assert found[step] == pytest.approx(plain * warmup(step, steps, 0.1), rel=1e-6, abs=1e-12)
-    assert found[0] == pytest.approx(0.02 * (0.1 if steps else 1.0))
-    assert max(found[steps:]) == found[steps]
-    assert found[-1] == pytest.approx(final, abs=1e-4)
+    wanted = [
+        0.01 * warmup(step, 120, 0.01) if step < 120 else 0.01 * (1 - (step - 120) / (total - 120)) ** 0.9
+        for step in range(total)
+    ]
+    assert found == pytest.approx(wanted, rel=1e-6)
+    assert rates(poly)[:2] == pytest.approx([0.02, 0.02 * (1 - 1 / total) ** 0.9])
 
 
-def test_more_steps_than_planned_do_no_harm():
-    assert rates(cosine, steps=STEPS * EPOCHS + 5)[-1] < 1e-6
+@pytest.mark.parametrize("schedule", [cosine, poly])
+def test_a_run_may_be_longer_than_planned_or_end_in_its_warmup(schedule):
+    assert rates(schedule, steps=STEPS * EPOCHS + 5)[-1] < 1e-6
+    longer = STEPS * EPOCHS + 100
+    assert rates(schedule, warmup_steps=longer, warmup_factor=0.5)[-1] == pytest.approx(
+        0.02 * warmup(STEPS * EPOCHS - 1, longer, 0.5)
+    )

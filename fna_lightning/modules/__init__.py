@@ -3,6 +3,7 @@
 from fna_lightning.modules.architecture import ArchitectureAdaptation, SearchOptimizers
 from fna_lightning.modules.base import AdaptationModule
 from fna_lightning.modules.guard import StepGuard
+from fna_lightning.modules.parameter_groups import ParameterGroups
 from fna_lightning.modules.parameters import ParameterAdaptation
 from fna_lightning.modules.search_data import SearchData
 from fna_lightning.modules.strategy import ActivePathStrategy
@@ -12,6 +13,7 @@ __all__ = [
     "AdaptationModule",
     "ArchitectureAdaptation",
     "ParameterAdaptation",
+    "ParameterGroups",
     "SearchData",
     "SearchOptimizers",
     "StepGuard",

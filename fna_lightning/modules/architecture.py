@@ -13,6 +13,7 @@ from fna_lightning.distributed import average_gradients
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules.base import AdaptationModule, OptimizerFactory, ScheduleFactory
 from fna_lightning.modules.guard import StepGuard
+from fna_lightning.modules.parameter_groups import ParameterGroups
 from fna_lightning.modules.strategy import ActivePathStrategy
 from fna_lightning.search import BilevelSearch, CostObjective, SearchBatch, Stepper, Update, architecture_weights
 from fna_lightning.supernets import Supernet
@@ -21,13 +22,14 @@ from fna_lightning.tasks.base import Task
 
 @dataclass(frozen=True)
 class SearchOptimizers:
-    """Both optimisers, the weights' schedule (the architecture's rate is constant), and the clipping norms."""
+    """Both optimisers, the weights' schedule and groups (the architecture's rate is constant), the clipping norms."""
 
     weights: OptimizerFactory
     architecture: OptimizerFactory
     schedule: ScheduleFactory
     clip_weights: float | None = None
     clip_architecture: float | None = None
+    groups: ParameterGroups = ParameterGroups()  # noqa: RUF009 - frozen
 
 
 class ArchitectureAdaptation(AdaptationModule):
@@ -115,7 +117,9 @@ class ArchitectureAdaptation(AdaptationModule):
 
     def configure_optimizers(self) -> Any:
         """The weights' optimiser with its schedule, and the architecture's at a constant rate."""
-        weights = self._optimizers.weights(architecture_weights(self.network, self.supernet))
+        weights = self._optimizers.groups.optimizer(
+            self._optimizers.weights, self.network, architecture_weights(self.network, self.supernet)
+        )
         schedule = self._optimizers.schedule(
             weights, steps_per_epoch=self._steps_per_epoch(), epochs=self._epochs()
         )

@@ -17,8 +17,8 @@ from fna_lightning.data.sampling import sample_seed
 from fna_lightning.modules.guard import StepGuard, name_batch
 from fna_lightning.tasks.base import Metric, Task
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
-"""Parameters -> optimiser; a partial from the configuration."""
+OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
+"""Parameters, or groups of them as torch's optimisers take them -> optimiser; a partial from the configuration."""
 ScheduleFactory = Callable[..., LRScheduler]
 """(optimiser, steps_per_epoch=, epochs=) -> schedule stepped once an iteration; see `fna_lightning.schedules`."""
 
@@ -91,9 +91,11 @@ class AdaptationModule(L.LightningModule):
         """Begin a new score."""
         self.metric.reset()
 
-    def validation_step(self, batch: Batch, _index: int) -> None:
-        """Take in the predictions of one batch."""
-        self.metric.update(self.task.predict(self.network, batch), batch)
+    def validation_step(self, batch: Batch, _index: int) -> dict[str, Any]:
+        """Take in the predictions of one batch, and hand them to the callbacks as "predictions"."""
+        predictions = self.task.predict(self.network, batch)
+        self.metric.update(predictions, batch)
+        return {"predictions": predictions}
 
     def on_validation_epoch_end(self) -> None:
         """Score the set."""

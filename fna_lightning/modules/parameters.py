@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from fna_lightning.data.batches import Batch
 from fna_lightning.modules.base import AdaptationModule, OptimizerFactory, ScheduleFactory
 from fna_lightning.modules.guard import StepGuard
+from fna_lightning.modules.parameter_groups import ParameterGroups
 from fna_lightning.tasks.base import Task
 
 
@@ -25,6 +26,7 @@ class ParameterAdaptation(AdaptationModule):
         schedule: of the learning rate, stepped once an iteration.
         random_seed: fixes dropout, with the iteration.
         guard: what becomes of a loss or gradient that is not finite.
+        groups: what the optimiser treats in its own way.
     """
 
     def __init__(
@@ -36,10 +38,12 @@ class ParameterAdaptation(AdaptationModule):
         schedule: ScheduleFactory,
         random_seed: int = 0,
         guard: StepGuard | None = None,
+        groups: ParameterGroups = ParameterGroups(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__(network, task, architecture_text, random_seed, guard)
         self._optimizer = optimizer
         self._schedule = schedule
+        self._groups = groups
         self._batch: Batch | None = None
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
@@ -64,6 +68,6 @@ class ParameterAdaptation(AdaptationModule):
 
     def configure_optimizers(self) -> Any:
         """One optimiser and its schedule."""
-        optimizer = self._optimizer(self.network.parameters())
+        optimizer = self._groups.optimizer(self._optimizer, self.network, self.network.parameters())
         schedule = self._schedule(optimizer, steps_per_epoch=self._steps_per_epoch(), epochs=self._epochs())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

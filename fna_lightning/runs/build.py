@@ -23,7 +23,7 @@ from fna_lightning.checkpoints import PUBLISHED, Seed, checkpoint_of, load_seed,
 from fna_lightning.data.base import DataModule
 from fna_lightning.errors import ConfigError, UserError
 from fna_lightning.files import write_text
-from fna_lightning.modules import AdaptationModule, StepGuard
+from fna_lightning.modules import AdaptationModule, ParameterGroups, StepGuard
 from fna_lightning.runs.checkpoint_io import WholeCheckpoints
 from fna_lightning.runs.folder import plain
 from fna_lightning.runs.ranks import rank
@@ -31,6 +31,7 @@ from fna_lightning.tasks.base import Task
 
 CHECKPOINTS = "checkpoints"
 WANDB_ID = "wandb_id.txt"
+_OF_BACKBONE = ("features", "output_stride")  # of `detector`
 _OWN_SETTINGS = ("on_nonfinite", "max_nonfinite", "checkpoint_every")  # of `trainer`, besides Lightning's
 
 
@@ -74,11 +75,18 @@ def out_stages(config: DictConfig, architecture: MobileArchitecture) -> tuple[st
     return tuple(str(name if name.stage >= 0 else name._replace(stage=total + name.stage)) for name in names)
 
 
+def map_settings(config: DictConfig, architecture: MobileArchitecture) -> dict[str, Any]:
+    """What the detector asks of `build_backbone` and `build_supernet`: which maps, at which largest stride."""
+    return {
+        "out_stages": out_stages(config, architecture),
+        "output_stride": config.detector.get("output_stride"),
+    }
+
+
 def build_network(config: DictConfig, backbone: StagedNetwork, num_classes: int) -> nn.Module:
     """The detector, segmenter or classifier around `backbone`."""
-    settings = cast(
-        "DictConfig", OmegaConf.masked_copy(config.detector, [k for k in config.detector if k != "features"])
-    )
+    own = [key for key in config.detector if key not in _OF_BACKBONE]
+    settings = cast("DictConfig", OmegaConf.masked_copy(config.detector, own))
     return make(settings)(backbone=backbone, num_classes=num_classes)
 
 
@@ -174,6 +182,11 @@ def load_parameters(network: nn.Module, checkpoint: str | Path) -> None:
 def build_guard(config: DictConfig) -> StepGuard:
     """What becomes of a loss or gradient that is not finite."""
     return StepGuard(config.trainer.on_nonfinite, config.trainer.max_nonfinite)
+
+
+def build_groups(config: DictConfig) -> ParameterGroups:
+    """What the optimiser of the weights treats in its own way."""
+    return ParameterGroups(config.parameters.norm_decay, config.parameters.head_lr_factor)
 
 
 def build_trainer(config: DictConfig, folder: Path, callbacks: list[Callback], **options: Any) -> L.Trainer:

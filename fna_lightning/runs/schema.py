@@ -104,6 +104,8 @@ class Detector(Built):
 
     features: list[int | str]
     """Maps of the backbone that it reads: stages, or as 6.expand; negative numbers count from the last 1x1."""
+    output_stride: Positive | None = None
+    """Largest stride of the backbone, beyond which strides become dilations; null leaves it as it is."""
 
 
 @dataclass
@@ -227,6 +229,16 @@ class Remap(Group):
 
 
 @dataclass
+class Parameters(Group):
+    """`parameters`: those that the optimiser treats in their own way."""
+
+    norm_decay: bool
+    """Whether the scales and shifts of batch norms decay."""
+    head_lr_factor: PositiveAmount
+    """Learning rate of what is not the backbone, over the backbone's."""
+
+
+@dataclass
 class Settings(Group):
     """What every entry point has."""
 
@@ -257,6 +269,7 @@ class TrainSettings(Settings):
     data: Data
     optimizer: Optimizer
     schedule: Schedule
+    parameters: Parameters
     cost: CountedCost
     checkpoint: str | None
     """File or run directory whose parameters training starts from, after remapping."""
@@ -277,6 +290,7 @@ class SearchSettings(Settings):
     data: Data
     space: Space
     search: Search
+    parameters: Parameters
     cost: Cost
 
 
@@ -286,6 +300,8 @@ class EvaluateSettings(Settings):
 
     checkpoint: str
     """Checkpoint or run directory."""
+    save_predictions: bool
+    """Whether to write a file for every picture, where the task has such."""
     data: AdoptedData | None = None
     task: Adopted | None = None
     architecture: dict[str, Any] | None = None

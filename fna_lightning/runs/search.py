@@ -40,9 +40,9 @@ def search(config: DictConfig) -> float:
     architecture = build.resolve_architecture(config)
     task = build.make(config.task)
     remapping = build.build_remapping(config, folder)
-    stages = build.out_stages(config, architecture)
+    maps = build.map_settings(config, architecture)
     supernet = build_supernet(
-        build.make(config.space)(architecture), stages, temperature=config.search.temperature
+        build.make(config.space)(architecture), **maps, temperature=config.search.temperature
     )
     tabulate(supernet, cast("tuple[int, int]", tuple(config.cost.input_size)))
     data = build.build_data(config, task)
@@ -52,7 +52,7 @@ def search(config: DictConfig) -> float:
         task,
         architecture_yaml(architecture),
         CostObjective(config.cost.weight, config.cost.log_base, config.cost.target),
-        _optimizers(config.search),
+        _optimizers(config),
         config.search.warmup_epochs,
         config.random_seed,
         build.build_guard(config),
@@ -82,7 +82,7 @@ def search(config: DictConfig) -> float:
             title="Architecture search",
             metrics=figures,
             objective=figures["expected_madds"] / GIGA,
-            network=build_backbone(found, stages),
+            network=build_backbone(found, **maps),
             clock=clock,
             left_out=build.left_out(data, module),
             next_command=training_command(folder),
@@ -90,13 +90,15 @@ def search(config: DictConfig) -> float:
     return figures["expected_madds"] / GIGA
 
 
-def _optimizers(options: Any) -> SearchOptimizers:
+def _optimizers(config: DictConfig) -> SearchOptimizers:
+    options = config.search
     return SearchOptimizers(
         weights=build.make(options.weights),
         architecture=build.make(options.architecture),
         schedule=build.make(options.schedule),
         clip_weights=options.clip_weights,
         clip_architecture=options.clip_architecture,
+        groups=build.build_groups(config),
     )
 
 

@@ -26,7 +26,7 @@ def train(config: DictConfig) -> float:
     architecture = build.resolve_architecture(config)
     task = build.make(config.task)
     remapping = build.build_remapping(config, folder)
-    backbone = build_backbone(architecture, build.out_stages(config, architecture))
+    backbone = build_backbone(architecture, **build.map_settings(config, architecture))
     data = build.build_data(config, task)
     network = build.prepare_network(config, build.build_network(config, backbone, data.num_classes))
     callbacks: list[Any] = [remapping]
@@ -43,6 +43,7 @@ def train(config: DictConfig) -> float:
         build.make(config.schedule),
         config.random_seed,
         build.build_guard(config),
+        build.build_groups(config),
     )
     clock = Timekeeper()
     callbacks += [clock, *build.build_recording(config, folder, f"val/{task.monitor}")]

@@ -224,6 +224,9 @@ class Reversed:
     def __iter__(self):
         return reversed(list(self.loader))
 
+    def set_epoch(self, epoch):
+        self.loader.set_epoch(epoch)
+
 
 def test_calibration_does_not_depend_on_order(adaptation):
     results = []
@@ -231,10 +234,30 @@ def test_calibration_does_not_depend_on_order(adaptation):
         module, data = adaptation.train(dropout=0.0), adaptation.data()
         loader = data.train_dataloader
         data.train_dataloader = lambda loader=loader, turn=turn: turn(loader())
-        adaptation.trainer(BatchNormCalibration(100), Stop(), max_epochs=1).fit(module, data)
+        one_pass = BatchNormCalibration(24 // 4)
+        adaptation.trainer(one_pass, Stop(), max_epochs=1).fit(module, data)
         results.append([b.clone() for name, b in module.network.named_buffers() if "running" in name])
     for forwards, backwards in zip(*results, strict=True):
         torch.testing.assert_close(forwards, backwards, rtol=1e-4, atol=1e-5)
+
+
+def test_calibration_takes_as_many_passes_as_it_needs(adaptation):
+    """FNA's 2000 batches are more than a pass over Cityscapes has."""
+    module, data = adaptation.train(dropout=0.0), adaptation.data()
+    data.setup()
+    loader = data.train_dataloader()
+    number = len(loader) + 2
+    adaptation.trainer(BatchNormCalibration(number), Stop(), max_epochs=1).fit(module, data)
+    network = adaptation.train(dropout=0.0).network.train()
+    stem, means = network.backbone.stages[0], []
+    for epoch in (0, 1):
+        loader.set_epoch(epoch)
+        for batch in loader:
+            with torch.no_grad():
+                means.append(stem.conv(network.normalize(batch.images)).transpose(0, 1).flatten(1).mean(1))
+    found = module.network.backbone.stages[0].norm
+    assert found.num_batches_tracked == number < len(means)
+    torch.testing.assert_close(found.running_mean, torch.stack(means[:number]).mean(0), rtol=1e-4, atol=1e-5)
 
 
 def test_calibration_moves_no_parameter(adaptation):
