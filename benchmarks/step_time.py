@@ -45,7 +45,7 @@ def main() -> None:
     memory = {kind: _memory_in_own_process(kind) for kind in KINDS}
     seconds = times(options)
     height, width = options.size
-    print(f"\n{_machine(options.device)}; torch {torch.__version__}; RetinaNet, {CLASSES} classes, ", end="")
+    print(f"\n{machine(options.device)}; torch {torch.__version__}; RetinaNet, {CLASSES} classes, ", end="")
     print(f"{options.channels} channels, batch {options.batch} of {height}x{width}, {options.repeats} repeats\n")
     print("| step | seconds | of plain | images/s | peak memory | of plain |\n|---|---|---|---|---|---|")
     for kind in KINDS:
@@ -62,10 +62,10 @@ def times(options: argparse.Namespace) -> dict[str, float]:
     taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for repeat in range(options.repeats + 1):
         for kind, step in steps.items():
-            _wait(options.device)
+            wait(options.device)
             start = time.perf_counter()
             step()
-            _wait(options.device)
+            wait(options.device)
             if repeat:  # the first round warms up
                 taken[kind].append(time.perf_counter() - start)
     return {kind: statistics.median(values) for kind, values in taken.items()}
@@ -73,13 +73,13 @@ def times(options: argparse.Namespace) -> dict[str, float]:
 
 def peak_memory(kind: str, options: argparse.Namespace) -> int:
     """Bytes at the peak of three steps: allocated on the GPU, or resident beyond the libraries' share."""
-    before = _peak_resident()
+    before = peak_resident()
     step = build_step(kind, options)
     for _ in range(3):
         step()
     if options.device == "cuda":
         return torch.cuda.max_memory_allocated()
-    return _peak_resident() - before
+    return peak_resident() - before
 
 
 def build_step(kind: str, options: argparse.Namespace) -> Callable[[], Any]:
@@ -152,18 +152,18 @@ def _memory_in_own_process(kind: str) -> int:
     return int(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
-def _peak_resident() -> int:
+def peak_resident() -> int:
     """Bytes at the peak of this process; unlike getrusage's, not inherited from the one that started it."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-def _wait(device: str) -> None:
+def wait(device: str) -> None:
     if device == "cuda":
         torch.cuda.synchronize()
 
 
-def _machine(device: str) -> str:
+def machine(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
     return f"{torch.get_num_threads()} threads on {platform.machine()}"

@@ -58,7 +58,7 @@ def poly(
     warmup_steps: int = 0,
     warmup_factor: float = 1 / 3,
 ) -> LRScheduler:
-    """A linear warm-up from `warmup_factor`, then (1 - t / T)^`power` over the T iterations of the rest of the run.
+    """A linear warm-up from `warmup_factor`, then (1 - t / T)^`power` over the T iterations that are left.
 
     The schedule of DeepLab (Chen et al. 2017, 1606.00915, section 4.1.1).
     """

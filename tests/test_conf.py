@@ -97,7 +97,12 @@ def test_every_option_composes(group, option):
     given = [f"{group}={option}", "++data.root=somewhere", "++seed.weights=seed.pth"]
     given += ["architecture.path=net.txt"] if option == "file" else []
     # The default experiment sets what these detectors have not.
-    given += {"classifier": ["experiment=demo/seed"], "ssdlite": ["experiment=fna/ssdlite_coco"]}.get(option, [])
+    given += {
+        "classifier": ["experiment=demo/seed"],
+        "ssdlite": ["experiment=fna/ssdlite_coco"],
+        "deeplabv3": ["experiment=camvid/train"],
+        "deeplabv3plus": ["experiment=camvid/train"],
+    }.get(option, [])
     config = composed("train", *given)
     assert not OmegaConf.missing_keys(config)
     assert group in config
@@ -275,6 +280,66 @@ SSDLITE = {
     "remap.strategy": "fna",
     "remap.source": "seed",
 }
+# FNA, DeepLabV3 on Cityscapes: spec FNA 2.1 and 3.4, the columns of segmentation.
+DEEPLAB_SEARCH = {
+    "trainer.max_epochs": 80,
+    "space.depths": {2: 4, 3: 4, 4: 6, 5: 6, 6: 4, 7: 1},
+    "search.share": 0.2,
+    "search.warmup_epochs": 30,
+    "search.weights._target_": "torch.optim.SGD",
+    "search.weights.lr": 0.02,
+    "search.weights.momentum": 0.9,
+    "search.weights.weight_decay": 5e-4,
+    "search.schedule._target_": "fna_lightning.schedules.cosine",
+    "search.schedule.warmup_steps": 740,
+    "search.schedule.warmup_factor": 0.005,
+    "search.schedule.final_lr": 1e-3,
+    "search.architecture.lr": 1e-3,
+    "search.architecture.weight_decay": 4e-5,
+    "cost.weight": 9e-3,
+    "cost.log_base": 45,
+    "data.batch_size": 16,
+    "data.resize": [512, 1024],
+    "data.crop": [321, 321],
+}
+# Parameter adaptation and evaluation: spec FNA 6.3.
+DEEPLAB_TRAIN = {
+    "optimizer._target_": "torch.optim.SGD",
+    "optimizer.lr": 0.01,
+    "optimizer.momentum": 0.9,
+    "optimizer.weight_decay": 5e-4,
+    "schedule._target_": "fna_lightning.schedules.poly",
+    "schedule.power": 0.9,
+    "schedule.warmup_steps": 5000,
+    "schedule.warmup_factor": 0.01,
+    "parameters.norm_decay": False,
+    "parameters.head_lr_factor": 10,
+    "remap.calibration_batches": 2000,
+    "strategy.sync_batchnorm": True,
+    "clip": None,
+    "data.batch_size": 4,
+    "data.resize": None,
+    "data.scales": [0.75, 1.0, 1.25, 1.5, 1.75, 2.0],
+    "data.crop": [769, 769],
+    "data.flip": 0.5,
+    "task.window": 769,
+    "task.stride": None,
+    "task.scales": [1.0],
+    "task.flip": False,
+    "cost.input_size": [1024, 2048],
+}
+DEEPLAB = {
+    "data._target_": "fna_lightning.data.CityscapesDataModule",
+    "data.classes": None,
+    "detector._target_": "fna_lightning.segmenters.DeepLabV3",
+    "detector.features": [7],
+    "detector.output_stride": 16,
+    "detector.channels": 256,
+    "detector.atrous_rates": [6, 12, 18],
+    "detector.dropout": 0.1,
+    "remap.strategy": "fna",
+    "remap.source": "seed",
+}
 
 
 @pytest.mark.parametrize(
@@ -285,6 +350,8 @@ SSDLITE = {
         ("fna/ssdlite_coco_search", SSDLITE_SEARCH | SSDLITE),
         ("fna/ssdlite_coco_paper_search", SSDLITE_PAPER_SEARCH | SSDLITE),
         ("fna/ssdlite_coco", SSDLITE_TRAIN | SSDLITE),
+        ("fna/deeplabv3_cityscapes_search", DEEPLAB_SEARCH | DEEPLAB),
+        ("fna/deeplabv3_cityscapes", DEEPLAB_TRAIN | DEEPLAB),
     ],
 )
 def test_numbers_of_the_paper(experiment, numbers):
@@ -294,6 +361,15 @@ def test_numbers_of_the_paper(experiment, numbers):
         key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in found.items()
     }
     assert plain == numbers
+
+
+def test_iterations_of_deeplabs_recipe():
+    """100 K of 16 pictures, and a warm-up of 5 epochs in the search (spec FNA 3.4 and 6.3)."""
+    train, search, pictures = recipe("fna/deeplabv3_cityscapes"), recipe("fna/deeplabv3_cityscapes_search"), 2975
+    passes = train.data.repeat * train.trainer.max_epochs
+    assert passes * pictures / 16 == pytest.approx(100_000, rel=0.01)
+    epoch = int(pictures * (1 - search.search.share)) // search.data.batch_size
+    assert search.search.schedule.warmup_steps == 5 * epoch
 
 
 def test_all_gpus():

@@ -4,6 +4,7 @@ from fna_lightning.callbacks.architecture_log import ArchitectureLog, diagnose
 from fna_lightning.callbacks.calibration import BatchNormCalibration
 from fna_lightning.callbacks.consensus import ConfigConsensus
 from fna_lightning.callbacks.last_checkpoint import LastCheckpoint
+from fna_lightning.callbacks.prediction_files import PredictionFiles
 from fna_lightning.callbacks.progress import ProgressBar
 from fna_lightning.callbacks.remapping import RemappingCallback
 from fna_lightning.callbacks.run_log import RunLog
@@ -14,6 +15,7 @@ __all__ = [
     "BatchNormCalibration",
     "ConfigConsensus",
     "LastCheckpoint",
+    "PredictionFiles",
     "ProgressBar",
     "RemappingCallback",
     "RunLog",

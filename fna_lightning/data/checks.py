@@ -9,9 +9,10 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -31,10 +32,12 @@ from fna_lightning.data.images import (
     ImageError,
     ImageHeader,
     check_pixels,
+    decode_labels,
     parse_header,
     read_content,
     read_header,
 )
+from fna_lightning.data.label_maps import LabelMap
 from fna_lightning.data.problems import Kind, Problem, Problems, SetError
 from fna_lightning.errors import ConfigError
 
@@ -48,6 +51,9 @@ THREADS = min(16, 2 * _CORES)
 """To read many files."""
 _Size: TypeAlias = tuple[int, int]
 _Chunk: TypeAlias = tuple[int, list[Path], "list[_Size] | None"]  # the first one's index, files, sizes announced
+_LabelChunk: TypeAlias = tuple[int, list[Path], list[Path]]  # likewise, label files, pictures
+_AnyChunk = TypeVar("_AnyChunk", bound=tuple[int, list[Path], Any])
+_Seen = TypeVar("_Seen")
 _Trait: TypeAlias = tuple[Kind, str]
 _Fault: TypeAlias = tuple[int, Kind, str]  # the first is the place in its chunk
 
@@ -59,6 +65,16 @@ class ImageList(Protocol):
 
     def path(self, index: int) -> Path:
         """The file of image `index`."""
+        ...
+
+
+class LabelledImageList(ImageList, Protocol):
+    """Images with a label file each."""
+
+    label_map: LabelMap
+
+    def label_path(self, index: int) -> Path:
+        """The label file of image `index`."""
         ...
 
 
@@ -115,6 +131,69 @@ def check_images(images: ImageList, sizes: np.ndarray | None, mode: str, problem
     return good
 
 
+def check_labels(images: LabelledImageList, good: np.ndarray, mode: str, problems: Problems) -> np.ndarray:
+    """Decode label files, several at a time, unless `mode` is `none`.
+
+    Args:
+        images: Pictures and label files.
+        good: (N,) bool: pictures that can be used; those are taken out whose label file cannot.
+        mode: As of `check_images`; `headers` and `all` look at the same.
+        problems: Takes in what is found, in the images' order.
+
+    Returns:
+        (256,) int64: pixels of every label id in the images that are left; all zero if nothing was decoded.
+    """
+    pixels = np.zeros(256, np.int64)
+    if mode == "none":
+        return pixels
+    look = partial(_look_at_labels, images.label_map)
+    with _workers(decode=mode == "all") as pool, _progress_bar(shown=True) as bar:
+        task = bar.add_task("Checking labels", total=len(images), problems=len(problems))
+        for start, (faults, counts) in _in_order(pool, look, _label_chunks(images)):
+            for offset, kind, what in faults:
+                problems.append(Problem(kind, images.label_path(start + offset), what))
+                good[start + offset] &= kind.severity != "error"
+            pixels += counts[good[start : start + _CHUNK]].sum(axis=0)
+            bar.update(task, completed=min(start + _CHUNK, len(images)), problems=len(problems))
+    return pixels
+
+
+def _label_chunks(images: LabelledImageList) -> Iterator[_LabelChunk]:
+    for start, pictures, _ in _chunks(images, None):
+        yield start, [images.label_path(start + offset) for offset in range(len(pictures))], pictures
+
+
+def _look_at_labels(label_map: LabelMap, chunk: _LabelChunk) -> tuple[list[_Fault], np.ndarray]:
+    """Everything that is the matter with the label files of a chunk, and (files, 256) pixels of every id."""
+    faults: list[_Fault] = []
+    _, paths, pictures = chunk
+    counts = np.zeros((len(paths), 256), np.int64)
+    for offset, (path, picture) in enumerate(zip(paths, pictures, strict=True)):
+        try:
+            ids = decode_labels(read_content(path))
+        except ImageError as error:
+            faults.append((offset, error.kind, str(error)))
+            continue
+        counts[offset] = cv2.calcHist([ids], [0], None, [256], [0, 256]).ravel()
+        traits = _label_traits(ids.shape, np.flatnonzero(counts[offset]), picture, label_map)
+        faults += [(offset, kind, what) for kind, what in traits]
+    return faults, counts
+
+
+def _label_traits(size: tuple[int, ...], ids: np.ndarray, picture: Path, label_map: LabelMap) -> Iterator[_Trait]:
+    """What is the matter with a label file of (height, width) `size` that holds `ids`."""
+    # A picture that has no size was noted as a picture.
+    with contextlib.suppress(ImageError):
+        height, width = read_header(picture).size
+        if size != (height, width):
+            what = f"is {size[1]}x{size[0]} (width x height), but its picture {width}x{height}: {picture.name}"
+            yield Kind.LABEL_SIZE, what
+    if unknown := label_map.unknown_ids(ids):
+        yield Kind.LABEL_ID, f"has {label_map.describe(unknown)}"
+    elif set(ids) <= set(label_map.ignored):
+        yield Kind.NO_OBJECT, "has no pixel of any class"
+
+
 def _chunks(images: ImageList, sizes: np.ndarray | None) -> Iterator[_Chunk]:
     for start in range(0, len(images), _CHUNK):
         paths = [images.path(index) for index in range(start, min(start + _CHUNK, len(images)))]
@@ -122,10 +201,10 @@ def _chunks(images: ImageList, sizes: np.ndarray | None) -> Iterator[_Chunk]:
 
 
 def _in_order(
-    pool: Executor, look: Callable[[_Chunk], list[_Fault]], chunks: Iterator[_Chunk]
-) -> Iterator[tuple[int, list[_Fault]]]:
-    """(start, what is the matter) of every chunk, while the pool works some chunks ahead."""
-    ahead: deque[tuple[int, Future[list[_Fault]]]] = deque()
+    pool: Executor, look: Callable[[_AnyChunk], _Seen], chunks: Iterator[_AnyChunk]
+) -> Iterator[tuple[int, _Seen]]:
+    """(start, what was seen) of every chunk, while the pool works some chunks ahead."""
+    ahead: deque[tuple[int, Future[_Seen]]] = deque()
     for chunk in chunks:
         ahead.append((chunk[0], pool.submit(look, chunk)))
         if len(ahead) > _AHEAD:

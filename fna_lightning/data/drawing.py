@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -11,6 +12,8 @@ Array = np.ndarray
 
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 """What can be drawn."""
+VOID = 255
+"""What pixels are labelled with that belong half to a shape and half to what is behind it."""
 _SUBPIXEL_BITS = 4
 
 
@@ -37,6 +40,16 @@ def draw_scene(rng: np.random.Generator, size: int, classes: int) -> tuple[Array
             _paint(rng, picture, points)
             objects.append((label, points))
     return _with_noise(rng, picture), objects
+
+
+def draw_labels(size: int, objects: Sequence[tuple[int, Array]]) -> Array:
+    """What `draw_scene` drew, as (size, size) uint8: 0 the ground, k + 1 shape k, `VOID` along its outline."""
+    labels = np.zeros((size, size), np.uint8)
+    for label, points in objects:
+        fixed = _fixed(points)
+        cv2.fillPoly(labels, [fixed], label + 1, cv2.LINE_8, _SUBPIXEL_BITS)
+        cv2.polylines(labels, [fixed], True, VOID, 1, cv2.LINE_8, _SUBPIXEL_BITS)
+    return labels
 
 
 def draw_single(rng: np.random.Generator, size: int, label: int) -> Array:
@@ -87,8 +100,7 @@ def _paint(rng: np.random.Generator, picture: Array, points: Array) -> None:
     """Fill an outline with one colour or stripes of two, unlike the ground beneath."""
     size = picture.shape[0]
     mask = np.zeros((size, size), np.uint8)
-    fixed = np.round(points * 2**_SUBPIXEL_BITS).astype(np.int32)
-    cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
+    cv2.fillPoly(mask, [_fixed(points)], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
     beneath = np.array(cv2.mean(picture, mask)[:3])
     first, second = (_colour_unlike(rng, beneath) for _ in range(2))
     wave = np.zeros((size, size))
@@ -99,6 +111,11 @@ def _paint(rng: np.random.Generator, picture: Array, points: Array) -> None:
     colours = np.where(wave[..., None], second, first)
     share = mask[..., None] / 255
     picture[:] = np.round(picture * (1 - share) + colours * share)
+
+
+def _fixed(points: Array) -> Array:
+    """Points as the drawing functions take them, in fractions of a pixel."""
+    return np.round(points * 2**_SUBPIXEL_BITS).astype(np.int32)
 
 
 def _colour_unlike(rng: np.random.Generator, colour: Array) -> Array:

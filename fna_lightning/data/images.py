@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -73,6 +74,35 @@ def read_image(path: Path) -> np.ndarray:
             f"{path}: cannot be decoded, {content.size} bytes; restore it or set data.check_images=all"
         )
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """Decode `path`, grayscale of 8 bits, into an array (H, W) uint8 of what is stored.
+
+    Raises:
+        DataError: The file is missing, broken or of another kind.
+    """
+    try:
+        return decode_labels(read_content(path))
+    except ImageError as error:
+        raise DataError(f"{path}: {error}; {error.kind.mend}") from error
+
+
+def decode_labels(content: bytes) -> np.ndarray:
+    """The values (H, W) uint8 stored in a grayscale file of 8 bits.
+
+    Raises:
+        ImageError: It is broken or of another kind.
+    """
+    header = parse_header(BytesIO(content))
+    if (header.channels, header.bits, header.alpha) != (1, 8, False):
+        found = "colours or a palette" if header.channels > 1 else f"{header.bits}-bit pixels"
+        found = "transparency" if header.alpha else found
+        raise ImageError(Kind.NO_INDICES, f"has {found}, where label files are grayscale of 8 bits")
+    labels = _decode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if labels is None or labels.shape != header.size:
+        raise ImageError(Kind.CORRUPT, f"is broken ({len(content)} bytes)")
+    return labels
 
 
 def read_content(path: Path) -> bytes:

@@ -46,8 +46,14 @@ class Kind(Enum):
     UNSUPPORTED = "pictures that cannot be decoded", "error", "convert it to 8 bits per channel"
     WRONG_SIZE = "pictures of another size than annotated", "error", "restore it or correct the annotations"
     TURNED = "pictures annotated as turned by their tag", "error", "turn its pixels and remove the tag"
+    NO_LABELS = "pictures without a label file", "error", "restore it or remove the picture"
+    NO_INDICES = "label files that are not 8-bit grayscale", "error", "save indices as 8-bit grayscale"
+    LABEL_SIZE = "label files of another size than their picture", "error", "restore the two"
+    LABEL_ID = "label files with unknown ids", "error", "correct it or add the id to data.classes or data.ignored"
     LEAK = "validation pictures that are trained on", "error", "remove it from one of the two sets"
     NO_OBJECT = "images without objects", "notice", "annotate it if it shows any"
+    NO_PICTURE = "label files without a picture", "notice", "restore the picture if it is meant to be in the set"
+    UNSEEN_CLASS = "classes without a training pixel", "notice", "label some or take them out of data.classes"
     SURPLUS = "pictures with damaged data that decode", "notice", "look at it, and restore it if it is disturbed"
     ROTATED = (
         "pictures with an orientation tag",

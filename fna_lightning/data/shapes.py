@@ -1,7 +1,7 @@
-"""Generated shapes on noisy ground: a detection and a classification set that need no download.
+"""Generated shapes on noisy ground: sets for detection, segmentation and classification that need no download.
 
-They are written once, in the true COCO and ImageFolder layouts, and are a function of their settings
-alone. Both draw the same shapes, colours and textures, so that what is learned on one helps on the other.
+They are written once, in the true COCO, Cityscapes and ImageFolder layouts, and are a function of their settings
+alone. All draw the same shapes, colours and textures, so that what is learned on one helps on the other.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fna_lightning.data.cityscapes import CityscapesDataModule
 from fna_lightning.data.coco import CocoDataModule
-from fna_lightning.data.drawing import SHAPES, draw_scene, draw_single
+from fna_lightning.data.drawing import SHAPES, VOID, draw_labels, draw_scene, draw_single
 from fna_lightning.data.folder import FolderDataModule
 from fna_lightning.errors import ConfigError, DataError
 
@@ -62,6 +63,40 @@ class ShapesDetectionDataModule(CocoDataModule):
     def prepare_data(self) -> None:
         """Generate the set, unless it is there."""
         generate(self.root, self.generation, _write_coco)
+
+
+class ShapesSegmentationDataModule(CityscapesDataModule):
+    """Up to five shapes per image, to be told from the ground and from each other, pixel by pixel.
+
+    Args:
+        root: Folder to generate, or generated before with the same settings.
+        num_train: Training images.
+        num_val: Validation images.
+        image_size: Side of the square files, in pixels.
+        classes: Number of shapes to tell apart, 3 to 5; the ground is one more class.
+        generation_seed: Decides the pictures.
+        crop: Height and width of the part that training cuts out; null for the files' own.
+        **settings: Whatever else `CityscapesDataModule` takes.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        num_train: int = 400,
+        num_val: int = 120,
+        image_size: int = 96,
+        classes: int = 4,
+        generation_seed: int = 0,
+        crop: Sequence[int] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.generation = _settings("segmentation", num_train, num_val, image_size, classes, generation_seed)
+        ids = {name: label_id for label_id, name in enumerate(("ground", *SHAPES[:classes]))}
+        super().__init__(root, ids, [VOID], crop=crop or [image_size, image_size], **settings)
+
+    def prepare_data(self) -> None:
+        """Generate the set, unless it is there."""
+        generate(self.root, self.generation, _write_cityscapes)
 
 
 class ShapesClassificationDataModule(FolderDataModule):
@@ -213,6 +248,20 @@ def _write_folders(folder: Path, settings: dict[str, Any]) -> None:
             _write_image(folder / name / classes[label] / f"{index:06d}.jpg", picture)
 
 
+def _write_cityscapes(folder: Path, settings: dict[str, Any]) -> None:
+    for split, name, count in ((_TRAIN, "train", settings["num_train"]), (_VAL, "val", settings["num_val"])):
+        pictures, labels = (folder / kind / name / "shapes" for kind in ("leftImg8bit", "gtFine"))
+        pictures.mkdir(parents=True)
+        labels.mkdir(parents=True)
+        for index in range(count):
+            rng = np.random.default_rng([settings["seed"], split, index])
+            picture, objects = draw_scene(rng, settings["image_size"], len(settings["classes"]))
+            _write_image(pictures / f"shapes_{index:06d}_leftImg8bit.png", picture)
+            drawn = draw_labels(settings["image_size"], objects)
+            _write_image(labels / f"shapes_{index:06d}_gtFine_labelIds.png", drawn)
+
+
 def _write_image(file: Path, picture: Array) -> None:
-    _, content = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    settings = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if file.suffix == ".jpg" else []
+    _, content = cv2.imencode(file.suffix, picture, settings)
     file.write_bytes(content.tobytes())

@@ -20,11 +20,12 @@ import albumentations as A
 import cv2
 import numpy as np
 
-from fna_lightning.data.ssd_augmentation import Colours, SSDAugmentation, Window, augment
+from fna_lightning.data.batches import IGNORED_LABEL
+from fna_lightning.data.ssd_augmentation import PAD_COLOUR, Colours, SSDAugmentation, Window, augment
 from fna_lightning.errors import ConfigError
 
 Array: TypeAlias = np.ndarray
-Transform: TypeAlias = A.BasicTransform
+Transform: TypeAlias = A.BasicTransform | A.BaseCompose
 SizeRule: TypeAlias = Callable[[int, int], tuple[int, int]]
 """Height and width of an image -> height and width to resize it to."""
 
@@ -85,6 +86,15 @@ class DetectionPipeline(Pipeline):
         return np.ascontiguousarray(result["image"]), rows[:, :4].copy(), rows[:, 4].astype(np.int64)
 
 
+class SegmentationPipeline(Pipeline):
+    """Transforms of an image together with its labels."""
+
+    def __call__(self, image: Array, labels: Array, seed: int) -> tuple[Array, Array]:
+        """Transform `image` (H, W, 3) uint8 and `labels` (H, W) uint8; equal seeds give equal results."""
+        result = self._run(seed, image=image, mask=labels)
+        return np.ascontiguousarray(result["image"]), np.ascontiguousarray(result["mask"])
+
+
 def keep_ratio_size(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
     """Height and width after the resize of the detection recipes, which enlarges as well as shrinks.
 
@@ -109,7 +119,8 @@ class Resize(A.DualTransform):
         return self._resize(img, cv2.INTER_LINEAR)
 
     def apply_to_mask(self, mask: Array, **params: Any) -> Array:  # noqa: ARG002, D102
-        return self._resize(mask, cv2.INTER_NEAREST)
+        # The exact kind counts from centres of pixels, as the images' interpolation does.
+        return self._resize(mask, cv2.INTER_NEAREST_EXACT)
 
     def apply_to_bboxes(self, bboxes: Array, **params: Any) -> Array:  # noqa: ARG002, D102
         return bboxes  # the library holds boxes as shares of height and width: these stay
@@ -159,11 +170,7 @@ def detection_resize(
         ConfigError: Neither `size` nor both sides are given, or a number is not positive.
     """
     if size is not None:
-        if len(size) != 2 or min(size) < 1:
-            raise ConfigError(
-                f"data.size={list(size)} is not a height and a width; write e.g. data.size=[320,320]"
-            )
-        return partial(_fixed_size, size=(int(size[0]), int(size[1])))
+        return partial(_fixed_size, size=_height_and_width("size", size))
     if not short_side or not long_side or min(short_side, long_side) < 1:
         raise ConfigError(
             f"data.short_side={short_side} and data.long_side={long_side} give no image size; "
@@ -183,6 +190,55 @@ def detection_training(
 def detection_evaluation(resize: SizeRule) -> DetectionPipeline:
     """Resize only."""
     return DetectionPipeline([Resize(resize)])
+
+
+def segmentation_training(
+    resize: Sequence[int] | None, scales: Sequence[float], crop: Sequence[int], flip: float = 0.5
+) -> SegmentationPipeline:
+    """Resize, scale and cut out a part at random, and flip left to right.
+
+    Args:
+        resize: Height and width for all images; None leaves them as they are.
+        scales: Factors of both sides, one of which is drawn, all equally likely.
+        crop: Height and width of the part. Every place is equally likely; where the image is smaller, it is
+            padded at the right and bottom.
+        flip: Probability of the flip.
+
+    Raises:
+        ConfigError: A size is none, or there is no scale or one that is not positive.
+    """
+    if not scales or min(scales) <= 0:
+        raise ConfigError(f"data.scales={list(scales)} must be positive factors, at least one; 1 keeps the size")
+    height, width = _height_and_width("crop", crop)
+    factors: list[A.BasicTransform | A.BaseCompose] = [
+        A.RandomScale((scale - 1, scale - 1), mask_interpolation=cv2.INTER_NEAREST_EXACT, p=1.0)
+        for scale in scales
+    ]
+    cut = A.RandomCrop(
+        height,
+        width,
+        pad_if_needed=True,
+        pad_position="top_left",
+        fill=PAD_COLOUR,
+        fill_mask=IGNORED_LABEL,
+    )
+    return SegmentationPipeline([*_resized(resize), A.OneOf(factors, p=1.0), cut, A.HorizontalFlip(p=flip)])
+
+
+def segmentation_evaluation(resize: Sequence[int] | None) -> SegmentationPipeline:
+    """Resize to a height and width, if there are any."""
+    return SegmentationPipeline(_resized(resize))
+
+
+def _resized(size: Sequence[int] | None) -> list[Transform]:
+    return [] if size is None else [Resize(partial(_fixed_size, size=_height_and_width("resize", size)))]
+
+
+def _height_and_width(key: str, size: Sequence[int]) -> tuple[int, int]:
+    """`size`, set by the config key `data.<key>`, if it is a height and a width."""
+    if len(size) != 2 or min(size) < 1:
+        raise ConfigError(f"data.{key}={list(size)} is not a height and a width; write e.g. data.{key}=[320,320]")
+    return int(size[0]), int(size[1])
 
 
 def _fixed_size(height: int, width: int, *, size: tuple[int, int]) -> tuple[int, int]:  # noqa: ARG001

@@ -6,20 +6,22 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fna_lightning.architectures import architecture_yaml
 from fna_lightning.backbones import build_backbone
+from fna_lightning.callbacks import PredictionFiles
 from fna_lightning.checkpoints import checkpoint_of
-from fna_lightning.data import DataModule
-from fna_lightning.errors import CheckpointError
+from fna_lightning.data import CityscapesDataModule, DataModule
+from fna_lightning.errors import CheckpointError, ConfigError
 from fna_lightning.modules import ParameterAdaptation
 from fna_lightning.runs import build
 from fna_lightning.runs.folder import begin, conclude, save_config
 from fna_lightning.runs.samples import sample_pictures
 from fna_lightning.runs.validation import check_types
-from fna_lightning.tasks.coco_metric import CocoMetric
+from fna_lightning.tasks import CocoMetric, SegmentationMetric
 
 
 def evaluate(config: DictConfig) -> float:
@@ -34,7 +36,7 @@ def evaluate(config: DictConfig) -> float:
     check_types(config)
     architecture = build.resolve_architecture(config)
     task = build.make(config.task)
-    backbone = build_backbone(architecture, build.out_stages(config, architecture))
+    backbone = build_backbone(architecture, **build.map_settings(config, architecture))
     data = build.make(config.data)
     data.prepare_data()
     data.setup("validate")
@@ -44,12 +46,25 @@ def evaluate(config: DictConfig) -> float:
     build.prepare_network(config, network)
     text = architecture_yaml(architecture)
     module = ParameterAdaptation(network, task, text, build.make(config.optimizer), build.make(config.schedule))
-    trainer = build.build_trainer(config, folder, [])
+    trainer = build.build_trainer(config, folder, _prediction_files(config, folder, data))
     save_config(config, folder)
     trainer.validate(module, datamodule=data, verbose=False)
     if trainer.is_global_zero:
         _finish(config, folder, module, data)
     return module.scores[task.monitor]
+
+
+def _prediction_files(config: DictConfig, folder: Path, data: DataModule[Any]) -> list[Callback]:
+    """What writes predictions, where that is asked for.
+
+    Raises:
+        ConfigError: where predictions have no files of their own.
+    """
+    if not config.save_predictions:
+        return []
+    if not isinstance(data, CityscapesDataModule):
+        raise ConfigError("save_predictions=true: only labels of pixels are written so; leave it out")
+    return [PredictionFiles(folder / "predictions", data.label_map, Path(data.image_suffix).stem)]
 
 
 def _adopt(config: DictConfig, checkpoint: Path) -> None:
@@ -80,6 +95,7 @@ def _finish(config: DictConfig, folder: Path, module: ParameterAdaptation, data:
     metric, scores = module.metric, module.scores
     if isinstance(metric, CocoMetric):
         metric.write_results(folder / "detections.json")
+    if isinstance(metric, CocoMetric | SegmentationMetric):
         scores = scores | metric.class_scores()
     conclude(
         config,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from fna_lightning.data.batches import DetectionBatch
+from fna_lightning.data.batches import DetectionBatch, SegmentationBatch
 from fna_lightning.modules import ParameterAdaptation
-from fna_lightning.reporting.pictures import draw_detections
+from fna_lightning.reporting.pictures import draw_class_scores, draw_detections, draw_segmentations
+from fna_lightning.tasks import SegmentationMetric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,15 +20,27 @@ _MOST = 6
 
 @torch.no_grad()
 def sample_pictures(module: ParameterAdaptation) -> dict[str, Figure]:
-    """Detections and truth on the first validation images; nothing for tasks without a picture."""
+    """What was found in the first validation images beside the truth; nothing for tasks without a picture."""
     data = module.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
     batch = next(iter(data.val_dataloader()))
-    if not isinstance(batch, DetectionBatch):
+    if not isinstance(batch, DetectionBatch | SegmentationBatch):
         return {}
     module.eval()
-    moved = module.transfer_batch_to_device(batch, module.device, 0)
-    detections = module.task.predict(module.network, moved)
+    found = module.task.predict(module.network, module.transfer_batch_to_device(batch, module.device, 0))
+    if isinstance(batch, SegmentationBatch):
+        return _segmentations(module, data, batch, found)
     truth = list(zip(batch.boxes, batch.labels, strict=True))
-    return {
-        "Detections": draw_detections(batch.images[:_MOST], detections[:_MOST], truth[:_MOST], data.class_names)
-    }
+    return {"Detections": draw_detections(batch.images[:_MOST], found[:_MOST], truth[:_MOST], data.class_names)}
+
+
+def _segmentations(
+    module: ParameterAdaptation, data: Any, batch: SegmentationBatch, found: list[Tensor]
+) -> dict[str, Figure]:
+    """Labels of pixels, and the scores of the validation that was last."""
+    images = [image[:, :h, :w] for image, (h, w) in zip(batch.images, batch.sizes.tolist(), strict=True)]
+    truth = [labels[:h, :w] for labels, (h, w) in zip(batch.labels, batch.label_sizes.tolist(), strict=True)]
+    pictures = {"Labels": draw_segmentations(images, found, truth, data.label_map)}
+    scores = module.metric.per_class() if isinstance(module.metric, SegmentationMetric) else {}
+    if scores:
+        pictures["Classes"] = draw_class_scores(scores, "IoU by class")
+    return pictures

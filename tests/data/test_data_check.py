@@ -14,6 +14,7 @@ from fna_lightning.data import (
     EpochDataset,
     ShapesClassificationDataModule,
     ShapesDetectionDataModule,
+    ShapesSegmentationDataModule,
 )
 from fna_lightning.data.check import examine, main
 from fna_lightning.data.checks import check_images
@@ -155,13 +156,16 @@ def test_columns_in_files_of_one_line(coco, check):
 
 def test_good_sets(coco, folders, tmp_path, check):
     detection = ShapesDetectionDataModule(tmp_path / "detection", 12, 4)
+    segmentation = ShapesSegmentationDataModule(tmp_path / "segmentation", 12, 4)
     classification = ShapesClassificationDataModule(tmp_path / "classification", 12, 4)
+    segmentation.prepare_data()
     detection.prepare_data()
     classification.prepare_data()
     for name, root, counts in (
         ("coco", coco.root, ("6", "3")),
         ("imagenet", folders, ("12", "6")),
         ("shapes_detection", detection.root, ("12", "4")),
+        ("shapes_segmentation", segmentation.root, ("12", "4")),
         ("shapes_classification", classification.root, ("12", "4")),
     ):
         before = state(root)
@@ -207,7 +211,7 @@ def test_splits_that_do_not_fit(coco, folders, check):
 
 WRONG = [
     ([], "You must specify 'data'"),
-    (["data=cco"], "Could not find 'data/cco' Available options in 'data': bccd bccd_voc coco"),
+    (["data=cco"], "Could not find 'data/cco' Available options in 'data': bccd bccd_voc camvid cityscapes coco"),
     (["data=coco"], "data.root is not set: give data.root=<value>"),
     (["data=coco", "data.rot=x"], "unknown key data.rot"),
     (["data=coco", "data.root=[1"], "data.root=[1: cannot be read"),
@@ -242,7 +246,12 @@ def test_an_interruption_ends_in_one_line(coco, check, monkeypatch):
 def test_help_names_sets_problems_and_exit_codes(check):
     code, output, _ = check("--help")
     assert code == 0
-    for words in ("data=<name>", "bccd, bccd_voc, coco, imagenet", "path[:line[:column]]", "exit codes:"):
+    for words in (
+        "data=<name>",
+        "bccd_voc, camvid, cityscapes, coco, imagenet",
+        "path[:line[:column]]",
+        "exit codes:",
+    ):
         assert words in " ".join(output.split())
     assert [kind.title for kind in Kind if kind.title not in output] == []
 

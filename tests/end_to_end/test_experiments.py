@@ -4,13 +4,21 @@ import csv
 import json
 import math
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from entries import start
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from fna_lightning.data import CocoDataModule, ShapesClassificationDataModule, ShapesDetectionDataModule
+from fna_lightning.data import (
+    CityscapesDataModule,
+    CocoDataModule,
+    ShapesClassificationDataModule,
+    ShapesDetectionDataModule,
+    ShapesSegmentationDataModule,
+)
 from fna_lightning.files import CONF_DIR
 from fna_lightning.targets import resolve_target
 
@@ -31,6 +39,9 @@ SMALL = {
     "cost.input_size": [SIDE, SIDE],
     "detector.fpn_channels": 8,
     "detector.head_depth": 1,
+    "detector.channels": 16,
+    "remap.calibration_batches": 2,
+    "schedule.warmup_steps": 1,
     "data.num_train": 16,
     "data.num_val": 4,
     "data.image_size": SIDE,
@@ -46,10 +57,11 @@ def entry_of(experiment):
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """Kind -> root and the settings by which a set of that kind is read, whatever layout the recipe names."""
+    """Kind, or streets -> root and settings by which such a set is read, whatever layout the recipe names."""
     root = tmp_path_factory.mktemp("sets")
     ShapesDetectionDataModule(root / "detection", 16, 4, SIDE).prepare_data()
     ShapesClassificationDataModule(root / "classification", 16, 4, SIDE).prepare_data()
+    ShapesSegmentationDataModule(root / "segmentation", 16, 4, SIDE).prepare_data()
     coco = CocoDataModule(root / "detection")
     return {
         "detection": {
@@ -60,6 +72,8 @@ def sets(tmp_path_factory):
             "data.val_images": coco.val_images,
             "data.size": [SIDE, SIDE],
         },
+        "segmentation": {"data.root": root / "segmentation", "data.crop": [SIDE, SIDE]},
+        "streets": {"data.root": streets(root), "data.resize": "null", "data.crop": [SIDE, SIDE]},
         "classification": {
             "data.root": root / "classification",
             "data.train_folder": "train",
@@ -68,6 +82,18 @@ def sets(tmp_path_factory):
             "data.resize": SIDE,
         },
     }
+
+
+def streets(root):
+    """The generated segmentation set under ids of Cityscapes."""
+    ids = np.zeros(256, np.uint8)
+    ids[:5] = (7, 8, 11, 13, 17)
+    for path in sorted((root / "segmentation").rglob("*.png")):
+        copy = root / "streets" / path.relative_to(root / "segmentation")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(copy), ids[pixels] if pixels.ndim == 2 else pixels)
+    return root / "streets"
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +114,8 @@ def run(sets, weights, tmp_path, monkeypatch):
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             config = compose(entry, [f"experiment={experiment}"])
         config.paths.output = "run"
-        kind = resolve_target("data", config.data._target_).kind
-        settings = {**SMALL, **sets[kind]}
+        module = resolve_target("data", config.data._target_)
+        settings = {**SMALL, **sets["streets" if module is CityscapesDataModule else module.kind]}
         if OmegaConf.is_missing(config.seed, "weights"):
             settings["seed.weights"] = weights
         nodes = {group: node for group, node in config.items() if OmegaConf.is_dict(node)}

@@ -1,5 +1,7 @@
 """A run that continues from any checkpoint ends where the uninterrupted one does, to the last bit."""
 
+from functools import partial
+
 import lightning as L
 import pytest
 import torch
@@ -9,12 +11,19 @@ from torch import nn
 from fna_lightning.architectures import parse_architecture
 from fna_lightning.backbones import Classifier, build_backbone
 from fna_lightning.costs import tabulate
-from fna_lightning.data import ShapesClassificationDataModule
-from fna_lightning.modules import ArchitectureAdaptation, ParameterAdaptation, SearchData, SearchOptimizers
-from fna_lightning.schedules import multistep
+from fna_lightning.data import ShapesClassificationDataModule, ShapesSegmentationDataModule
+from fna_lightning.modules import (
+    ArchitectureAdaptation,
+    ParameterAdaptation,
+    ParameterGroups,
+    SearchData,
+    SearchOptimizers,
+)
+from fna_lightning.schedules import multistep, poly
 from fna_lightning.search import CostObjective
+from fna_lightning.segmenters import DeepLabV3
 from fna_lightning.supernets import MobileSpace, build_supernet
-from fna_lightning.tasks import ClassificationTask
+from fna_lightning.tasks import ClassificationTask, SegmentationTask
 
 ARCHITECTURE = parse_architecture(
     "[[8, 8], ['k3_e1'], 1]|[[8, 12], ['k3_e6', 'k3_e3'], 2]|"
@@ -53,6 +62,21 @@ def schedule(optimizer, steps_per_epoch, epochs):
 def training(root, workers):
     network = Classifier(build_backbone(ARCHITECTURE, (4,)), 4, dropout=0.5)
     return ParameterAdaptation(network, ClassificationTask(), "", sgd, schedule), shapes(root, workers)
+
+
+def segmenting(root, workers):
+    """As DeepLab is trained: dropout of channels, groups of parameters, and a schedule of two parts."""
+    network = DeepLabV3(build_backbone(ARCHITECTURE, (3,), output_stride=4), 5, channels=8, dropout=0.5)
+    data = ShapesSegmentationDataModule(
+        root.with_name("labelled"),
+        num_train=4 * BATCHES,
+        num_val=2,
+        image_size=32,
+        batch_size=4,
+        num_workers=workers,
+    )
+    ramp = partial(poly, warmup_steps=4, warmup_factor=0.1)
+    return ParameterAdaptation(network, SegmentationTask(), "", sgd, ramp, groups=ParameterGroups(False, 10)), data
 
 
 def searching(root, workers):
@@ -101,7 +125,7 @@ def run(build, root, workers, tmp_path, save_at=None, resume=None):
     return module
 
 
-@pytest.mark.parametrize("build", [training, searching])
+@pytest.mark.parametrize("build", [training, segmenting, searching])
 @pytest.mark.parametrize(("save_at", "workers"), [(7, 0), (7, 2), (2, 0)])
 def test_resumed_equals_uninterrupted(build, save_at, workers, root, tmp_path):
     whole = run(build, root, workers, tmp_path, save_at=save_at)

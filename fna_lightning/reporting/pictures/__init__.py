@@ -8,14 +8,17 @@ from fna_lightning.reporting.pictures.architecture import draw_architecture
 from fna_lightning.reporting.pictures.curves import draw_curves
 from fna_lightning.reporting.pictures.detections import draw_detections
 from fna_lightning.reporting.pictures.pareto import draw_pareto, pareto_front
+from fna_lightning.reporting.pictures.segmentations import draw_class_scores, draw_segmentations
 from fna_lightning.reporting.pictures.style import save_picture, to_png
 
 __all__ = [
     "draw_alphas",
     "draw_architecture",
+    "draw_class_scores",
     "draw_curves",
     "draw_detections",
     "draw_pareto",
+    "draw_segmentations",
     "pareto_front",
     "save_picture",
     "to_png",
