@@ -159,11 +159,13 @@ def peak_resident() -> int:
 
 
 def wait(device: str) -> None:
+    """Let the device finish what it was given."""
     if device == "cuda":
         torch.cuda.synchronize()
 
 
 def machine(device: str) -> str:
+    """What is measured on, for a table's heading."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     return f"{torch.get_num_threads()} threads on {platform.machine()}"

@@ -22,7 +22,7 @@ from fna_lightning.tasks.base import Task
 
 @dataclass(frozen=True)
 class SearchOptimizers:
-    """Both optimisers and clipping norms, the weights' schedule and groups; the architecture's rate is constant."""
+    """Both optimisers and clipping norms, and the weights' schedule and groups; alpha's rate is constant."""
 
     weights: OptimizerFactory
     architecture: OptimizerFactory
