@@ -8,12 +8,13 @@ from fna_lightning.callbacks.prediction_files import PredictionFiles
 from fna_lightning.callbacks.progress import ProgressBar
 from fna_lightning.callbacks.remapping import RemappingCallback
 from fna_lightning.callbacks.run_log import RunLog
-from fna_lightning.callbacks.timekeeper import Timekeeper
+from fna_lightning.callbacks.timekeeper import EvaluationTimekeeper, Timekeeper
 
 __all__ = [
     "ArchitectureLog",
     "BatchNormCalibration",
     "ConfigConsensus",
+    "EvaluationTimekeeper",
     "LastCheckpoint",
     "PredictionFiles",
     "ProgressBar",

@@ -1,4 +1,4 @@
-"""How long training took, and over how many images."""
+"""How long training or evaluation took, and over how many images."""
 
 from __future__ import annotations
 
@@ -32,11 +32,8 @@ class Timekeeper(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the images and read the clock."""
-        now = time.perf_counter()
-        self.seconds += now - self._since
-        self._since = now
         batches = (batch.weight, batch.architecture) if isinstance(batch, SearchBatch) else (batch,)
-        self.images += sum(len(part) for part in batches if part is not None)
+        self.count(sum(len(part) for part in batches if part is not None))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the time of a validation out."""
@@ -49,3 +46,30 @@ class Timekeeper(Callback):
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         """Go on adding."""
         self.seconds, self.images = state_dict["seconds"], int(state_dict["images"])
+
+    def count(self, images: int) -> None:
+        """Add these images, and the time since the clock was started or last read."""
+        now = time.perf_counter()
+        self.seconds += now - self._since
+        self._since = now
+        self.images += images
+
+
+class EvaluationTimekeeper(Timekeeper):
+    """The same of an evaluation: loading, predictions and their count, but not the final score."""
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self._since = time.perf_counter()
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the images and read the clock."""
+        self.count(len(batch))

@@ -28,6 +28,8 @@ _FILES = {
     "report.html": "the report, for a browser",
     "results.json": "these figures",
     "architecture.yaml": "the network",
+    "detections.json": "all boxes, as a COCO results file",
+    "predictions": "label files, and the same in colours",
     "checkpoints": "its parameters",
     "metrics.csv": "all figures over time",
     "config.yaml": "the settings, enough to run again",

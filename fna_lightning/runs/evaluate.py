@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fna_lightning.architectures import architecture_yaml
 from fna_lightning.backbones import build_backbone
-from fna_lightning.callbacks import PredictionFiles
+from fna_lightning.callbacks import EvaluationTimekeeper, PredictionFiles
 from fna_lightning.checkpoints import checkpoint_of
 from fna_lightning.data import CityscapesDataModule, DataModule
 from fna_lightning.errors import CheckpointError, ConfigError
@@ -46,11 +46,12 @@ def evaluate(config: DictConfig) -> float:
     build.prepare_network(config, network)
     text = architecture_yaml(architecture)
     module = ParameterAdaptation(network, task, text, build.make(config.optimizer), build.make(config.schedule))
-    trainer = build.build_trainer(config, folder, _prediction_files(config, folder, data))
+    clock = EvaluationTimekeeper()
+    trainer = build.build_trainer(config, folder, [clock, *_prediction_files(config, folder, data)])
     save_config(config, folder)
     trainer.validate(module, datamodule=data, verbose=False)
     if trainer.is_global_zero:
-        _finish(config, folder, module, data)
+        _finish(config, folder, module, data, clock)
     return module.scores[task.monitor]
 
 
@@ -91,7 +92,13 @@ def _adopt(config: DictConfig, checkpoint: Path) -> None:
         raise CheckpointError(f"{saved}: is no run's configuration ({reason}); restore it") from error
 
 
-def _finish(config: DictConfig, folder: Path, module: ParameterAdaptation, data: DataModule[Any]) -> None:
+def _finish(
+    config: DictConfig,
+    folder: Path,
+    module: ParameterAdaptation,
+    data: DataModule[Any],
+    clock: EvaluationTimekeeper,
+) -> None:
     metric, scores = module.metric, module.scores
     if isinstance(metric, CocoMetric):
         metric.write_results(folder / "detections.json")
@@ -104,6 +111,7 @@ def _finish(config: DictConfig, folder: Path, module: ParameterAdaptation, data:
         metrics=scores,
         objective=module.scores[module.task.monitor],
         network=module.network,
+        clock=clock,
         left_out=data.left_out,
         pictures=sample_pictures(module),
     )

@@ -110,6 +110,8 @@ def test_scores_are_those_of_the_written_files(segmented, evaluated, how):
 def test_evaluation_repeats_the_training_runs_score(segmented, evaluated):
     folder = evaluated()
     assert metrics(folder)["mIoU"] == pytest.approx(metrics(segmented.train)["mIoU"], abs=1e-6)
+    time = json.loads((folder / "results.json").read_text())["time"]
+    assert time["training_seconds"] * time["images_per_second"] == pytest.approx(5)  # images
     assert not (folder / "predictions").exists()
     assert "Classes" in (folder / "report.html").read_text()
 
