@@ -10,15 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from step_time import machine, peak_resident, wait
+from measuring import machine, memory_in_own_process, peak_resident, seconds_in_turn
 
 from fna_lightning.architectures import load_architecture
 from fna_lightning.backbones import build_backbone
@@ -35,8 +31,9 @@ def main() -> None:
     if options.memory_of:
         print(json.dumps(peak_memory(ways[options.memory_of], options)))
         return
-    memory = {way: _memory_in_own_process(way) for way in ways}
-    seconds = times(ways, options)
+    memory = {way: memory_in_own_process(way) for way in ways}
+    calls = {way: evaluation(inference, options) for way, inference in ways.items()}
+    seconds = seconds_in_turn(calls, options.repeats, options.device)
     height, width = options.size
     print(f"\n{machine(options.device)}; torch {torch.__version__}; one image of {height}x{width}, ", end="")
     print(f"{CLASSES} classes, windows of {options.window}, {options.repeats} repeats; ", end="")
@@ -46,21 +43,6 @@ def main() -> None:
         time_ratio, memory_ratio = seconds[way] / seconds["whole image"], memory[way] / memory["whole image"]
         print(f"| {way} | {seconds[way]:.2f} | {time_ratio:.2f} ", end="")
         print(f"| {memory[way] / 2**20:,.0f} MiB | {memory_ratio:.2f} |")
-
-
-def times(ways: dict[str, Inference], options: argparse.Namespace) -> dict[str, float]:
-    """Median seconds of each way, measured in turn so that a busy machine slows all alike."""
-    taken: dict[str, list[float]] = {way: [] for way in ways}
-    calls = {way: evaluation(inference, options) for way, inference in ways.items()}
-    for repeat in range(options.repeats + 1):
-        for way, call in calls.items():
-            wait(options.device)
-            start = time.perf_counter()
-            call()
-            wait(options.device)
-            if repeat:  # the first round warms up
-                taken[way].append(time.perf_counter() - start)
-    return {way: statistics.median(values) for way, values in taken.items()}
 
 
 def peak_memory(inference: Inference, options: argparse.Namespace) -> int:
@@ -81,11 +63,6 @@ def evaluation(inference: Inference, options: argparse.Namespace) -> Callable[[]
     network = DeepLabV3(backbone, CLASSES).eval().to(options.device)
     image = torch.randint(0, 256, (1, 3, *options.size), dtype=torch.uint8, device=options.device)
     return lambda: inference.probabilities(network, image)
-
-
-def _memory_in_own_process(way: str) -> int:
-    command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", way]
-    return int(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
 def _options() -> argparse.Namespace:

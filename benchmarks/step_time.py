@@ -11,16 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import machine, memory_in_own_process, peak_resident, seconds_in_turn
 from torch import Tensor, nn
 
 from fna_lightning.architectures import load_architecture
@@ -42,7 +37,7 @@ def main() -> None:
     if options.memory_of:
         print(json.dumps(peak_memory(options.memory_of, options)))
         return
-    memory = {kind: _memory_in_own_process(kind) for kind in KINDS}
+    memory = {kind: memory_in_own_process(kind) for kind in KINDS}
     seconds = times(options)
     height, width = options.size
     print(f"\n{machine(options.device)}; torch {torch.__version__}; RetinaNet, {CLASSES} classes, ", end="")
@@ -57,18 +52,9 @@ def main() -> None:
 
 
 def times(options: argparse.Namespace) -> dict[str, float]:
-    """Median seconds of each kind of step, measured in turn so that a busy machine slows all alike."""
+    """Median seconds of each kind of step."""
     steps = {kind: build_step(kind, options) for kind in KINDS}
-    taken: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for repeat in range(options.repeats + 1):
-        for kind, step in steps.items():
-            wait(options.device)
-            start = time.perf_counter()
-            step()
-            wait(options.device)
-            if repeat:  # the first round warms up
-                taken[kind].append(time.perf_counter() - start)
-    return {kind: statistics.median(values) for kind, values in taken.items()}
+    return seconds_in_turn(steps, options.repeats, options.device)
 
 
 def peak_memory(kind: str, options: argparse.Namespace) -> int:
@@ -145,30 +131,6 @@ def make_batch(options: argparse.Namespace) -> tuple[Tensor, list[Tensor], list[
     boxes = torch.cat([corners, corners + torch.tensor([width, height]) * 0.3], dim=2)
     labels = torch.randint(0, CLASSES, (options.batch, 8))
     return images.to(options.device), list(boxes.to(options.device)), list(labels.to(options.device))
-
-
-def _memory_in_own_process(kind: str) -> int:
-    command = [sys.executable, __file__, *sys.argv[1:], "--memory-of", kind]
-    return int(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-
-
-def peak_resident() -> int:
-    """Bytes at the peak of this process; unlike getrusage's, not inherited from the one that started it."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
-
-def wait(device: str) -> None:
-    """Let the device finish what it was given."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def machine(device: str) -> str:
-    """What is measured on, for a table's heading."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} threads on {platform.machine()}"
 
 
 def _options() -> argparse.Namespace:
