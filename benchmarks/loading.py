@@ -26,7 +26,7 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from fna_lightning.data import CocoDataModule
+from fna_lightning.data import CocoDataModule, DataModule
 from fna_lightning.data.images import read_image
 from fna_lightning.data.ssd_augmentation import PAD_COLOUR, SSDAugmentation
 
@@ -45,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         kilobytes = write_set(root, options.images) / options.images / 1000
-        print(f"\n{_machine()}; torch {torch.__version__}, OpenCV {cv2.__version__}; ", end="")
+        print(f"\n{machine()}; torch {torch.__version__}, OpenCV {cv2.__version__}; ", end="")
         print(f"{options.images} JPEGs of {WIDTH}x{HEIGHT}, {kilobytes:.0f} kB on average, ", end="")
         print(f"to {options.size}x{options.size}; {options.workers} workers\n")
         print("| augmentation | images/s | fewest to most | processor time of an image, all processes |")
@@ -114,7 +114,7 @@ def data_module(root: Path, augmentation: str, options: argparse.Namespace) -> C
     return data
 
 
-def loader_rates(data: CocoDataModule, repeats: int) -> tuple[list[float], float]:
+def loader_rates(data: DataModule[Any], repeats: int) -> tuple[list[float], float]:
     """Whole epochs through `train_dataloader`, after one that starts the workers.
 
     Returns:
@@ -238,7 +238,8 @@ def _jpeg(image: np.ndarray, quality: int) -> bytes:
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
-def _machine() -> str:
+def machine() -> str:
+    """The processor's name."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(": ")[2]
