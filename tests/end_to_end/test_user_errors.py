@@ -162,7 +162,7 @@ SETTINGS = [
     (
         "train",
         ["detector=retinnet"],
-        ["no detector=retinnet", "did you mean detector=retinanet?", "classifier, retinanet"],
+        ["no detector=retinnet", "did you mean detector=retinanet?", "classifier, deeplabv3"],
     ),
     ("train", ["experiment=fna/nothing"], ["no experiment=fna/nothing", "fna/retinanet_coco, "]),
     ("train", ["experiment=fna/retinanet_coc"], ["did you mean experiment=fna/retinanet_coco?"]),
@@ -205,7 +205,7 @@ SETTINGS = [
     ("search", ["space.candidates=[conv3]"], ["conv3"]),
     ("search", ["trainer.precision=16-true"], ["trainer.precision=16-true"]),
     ("search", ["trainer.precision=16-mixed"], ["trainer.precision=16-mixed"]),
-    ("train", ["detector=classifier"], ["unknown key detector.", "detector has dropout, features, mean, std"]),
+    ("train", ["detector=classifier"], ["unknown key detector.", "detector has dropout, features, mean, output_stride, std"]),
     ("train", ["experiment=demo/seed", "data=shapes_detection"], ["detection", "classification", "Classifier"]),
     ("train", ["detector.features=[3,5,12]"], ["12"]),
     ("train", ["remap.source=mixed"], ["remap.source=mixed needs remap.supernet="]),
