@@ -205,7 +205,11 @@ SETTINGS = [
     ("search", ["space.candidates=[conv3]"], ["conv3"]),
     ("search", ["trainer.precision=16-true"], ["trainer.precision=16-true"]),
     ("search", ["trainer.precision=16-mixed"], ["trainer.precision=16-mixed"]),
-    ("train", ["detector=classifier"], ["unknown key detector.", "detector has dropout, features, mean, output_stride, std"]),
+    (
+        "train",
+        ["detector=classifier"],
+        ["unknown key detector.", "has dropout, features, mean, output_stride, std"],
+    ),
     ("train", ["experiment=demo/seed", "data=shapes_detection"], ["detection", "classification", "Classifier"]),
     ("train", ["detector.features=[3,5,12]"], ["12"]),
     ("train", ["remap.source=mixed"], ["remap.source=mixed needs remap.supernet="]),
