@@ -27,8 +27,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from fna_lightning.data import CocoDataModule, DataModule
-from fna_lightning.data.images import read_image
-from fna_lightning.data.ssd_augmentation import PAD_COLOUR, SSDAugmentation
+from fna_lightning.data.augmentation.ssd import PAD_COLOUR, SSDAugmentation
+from fna_lightning.data.checking.images import read_image
 
 HEIGHT, WIDTH = 480, 640
 BOXES = 7

@@ -19,7 +19,7 @@ import torch
 from loading import loader_rates, machine, seconds_of
 
 from fna_lightning.data import CityscapesDataModule
-from fna_lightning.data.images import read_image, read_labels
+from fna_lightning.data.checking.images import read_image, read_labels
 from fna_lightning.data.label_maps import CITYSCAPES_IDS
 
 HEIGHT, WIDTH = 1024, 2048

@@ -260,7 +260,7 @@ SSDLITE = {
     "data.repeat": 5,
     "data.flip": 0.5,
     "data.pad": 1,
-    "data.augmentation._target_": "fna_lightning.data.ssd_augmentation.SSDAugmentation",
+    "data.augmentation._target_": "fna_lightning.data.augmentation.ssd.SSDAugmentation",
     "detector.features": ["6.expand", 8],
     "detector.extra_channels": [512, 256, 256, 128],
     "detector.norm_eps": 1e-3,

@@ -1,19 +1,19 @@
 """Data modules: what is trained on, checked before training and the same in every run of one seed."""
 
-from fna_lightning.data.annotations import CocoAnnotations, read_annotations
 from fna_lightning.data.base import DataModule, EpochDataset, EpochSubset
 from fna_lightning.data.batches import IGNORED_LABEL, Batch, ClassificationBatch, DetectionBatch, SegmentationBatch
-from fna_lightning.data.cityscapes import CityscapesDataModule, CityscapesSegmentation, SegmentationSample
-from fna_lightning.data.coco import CocoDataModule, CocoDetection, DetectionDataModule, DetectionSample
-from fna_lightning.data.folder import ClassificationSample, FolderClassification, FolderDataModule
-from fna_lightning.data.label_maps import LabelMap
-from fna_lightning.data.sampling import EpochSampler, sample_seed, split_indices
-from fna_lightning.data.shapes import (
+from fna_lightning.data.generated.shapes import (
     ShapesClassificationDataModule,
     ShapesDetectionDataModule,
     ShapesSegmentationDataModule,
 )
-from fna_lightning.data.voc import VOC_CLASSES, VocDataModule
+from fna_lightning.data.label_maps import LabelMap
+from fna_lightning.data.layouts.annotations import CocoAnnotations, read_annotations
+from fna_lightning.data.layouts.cityscapes import CityscapesDataModule, CityscapesSegmentation, SegmentationSample
+from fna_lightning.data.layouts.coco import CocoDataModule, CocoDetection, DetectionDataModule, DetectionSample
+from fna_lightning.data.layouts.folder import ClassificationSample, FolderClassification, FolderDataModule
+from fna_lightning.data.layouts.voc import VOC_CLASSES, VocDataModule
+from fna_lightning.data.sampling import EpochSampler, sample_seed, split_indices
 
 __all__ = [
     "IGNORED_LABEL",

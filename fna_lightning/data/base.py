@@ -15,13 +15,13 @@ import lightning
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from fna_lightning.data.augmentation.transforms import Pipeline
 from fna_lightning.data.batches import Batch
-from fna_lightning.data.checks import CHECK_IMAGES, ON_ERROR, check_choice
-from fna_lightning.data.leaks import same_files
+from fna_lightning.data.checking.checks import CHECK_IMAGES, ON_ERROR, check_choice
+from fna_lightning.data.checking.leaks import same_files
+from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, warn
 from fna_lightning.data.loading import EpochLoader
-from fna_lightning.data.problems import Kind, Problem, Problems, SetError, warn
 from fna_lightning.data.sampling import EpochSampler, sample_seed, split_indices
-from fna_lightning.data.transforms import Pipeline
 from fna_lightning.errors import ConfigError, DataError
 
 SampleT = TypeVar("SampleT")

@@ -17,8 +17,8 @@ from fna_lightning.data import (
     ShapesSegmentationDataModule,
 )
 from fna_lightning.data.check import examine, main
-from fna_lightning.data.checks import check_images
-from fna_lightning.data.problems import Kind, Problem, SetError
+from fna_lightning.data.checking.checks import check_images
+from fna_lightning.data.checking.problems import Kind, Problem, SetError
 
 LINE = re.compile(r"^(?P<path>[^:]+)(:(?P<line>\d+))?(:(?P<column>\d+))?: (?P<severity>error|notice): .+; .+$")
 

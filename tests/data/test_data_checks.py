@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from fna_lightning.data import CocoDataModule, FolderDataModule
-from fna_lightning.data.checks import check_images
-from fna_lightning.data.leaks import same_contents, same_files
-from fna_lightning.data.problems import Kind, Problems
+from fna_lightning.data.checking.checks import check_images
+from fna_lightning.data.checking.leaks import same_contents, same_files
+from fna_lightning.data.checking.problems import Kind, Problems
 from fna_lightning.errors import DataError
 
 

@@ -11,7 +11,7 @@ from cityscapes_trees import Streets, write
 from PIL import Image
 
 from fna_lightning.data.check import examine, main
-from fna_lightning.data.problems import Kind
+from fna_lightning.data.checking.problems import Kind
 from fna_lightning.errors import DataError
 
 PAIR = ("train", "aachen/00")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from fna_lightning.data import transforms as T
+from fna_lightning.data.augmentation import transforms as T
 from fna_lightning.errors import ConfigError
 
 BLOCK = 16

@@ -11,7 +11,7 @@ import torch
 from pycocotools.coco import COCO
 
 from fna_lightning.data import CocoDataModule, ShapesDetectionDataModule, read_annotations
-from fna_lightning.data.images import read_image
+from fna_lightning.data.checking.images import read_image
 from fna_lightning.errors import ConfigError, DataError
 
 

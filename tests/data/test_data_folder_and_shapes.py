@@ -9,7 +9,7 @@ from fna_lightning.data import (
     ShapesClassificationDataModule,
     ShapesDetectionDataModule,
 )
-from fna_lightning.data.drawing import SHAPES, draw_scene, outline
+from fna_lightning.data.generated.drawing import SHAPES, draw_scene, outline
 from fna_lightning.errors import ConfigError, DataError
 
 
@@ -85,7 +85,7 @@ def test_an_interrupted_generation_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fna_lightning.data.shapes.draw_scene", interrupted)
+    monkeypatch.setattr("fna_lightning.data.generated.shapes.draw_scene", interrupted)
     with pytest.raises(KeyboardInterrupt):
         detection(tmp_path / "shapes").prepare_data()
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fna_lightning.data.images import (
+from fna_lightning.data.checking.images import (
     ImageError,
     ImageHeader,
     check_pixels,
@@ -17,7 +17,7 @@ from fna_lightning.data.images import (
     read_header,
     read_image,
 )
-from fna_lightning.data.problems import Kind
+from fna_lightning.data.checking.problems import Kind
 from fna_lightning.errors import DataError
 
 HEADERS = {

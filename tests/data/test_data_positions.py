@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fna_lightning.data.positions import JsonPositions, entry_positions
+from fna_lightning.data.checking.positions import JsonPositions, entry_positions
 
 TEXT = st.text(st.sampled_from('ab "\\{}[],:\n\r\t\0é\u2028😀'), max_size=6)
 VALUES = st.recursive(

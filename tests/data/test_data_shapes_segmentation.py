@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fna_lightning.data import CityscapesDataModule, ShapesSegmentationDataModule
-from fna_lightning.data.drawing import draw_labels, draw_scene
+from fna_lightning.data.generated.drawing import draw_labels, draw_scene
 from fna_lightning.errors import ConfigError, DataError
 
 

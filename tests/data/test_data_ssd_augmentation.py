@@ -16,8 +16,8 @@ from torchvision.ops import box_iou
 from torchvision.transforms import v2
 
 from fna_lightning.data import CocoDataModule
-from fna_lightning.data import transforms as T
-from fna_lightning.data.ssd_augmentation import PAD_COLOUR, Colours, SSDAugmentation, Window, augment
+from fna_lightning.data.augmentation import transforms as T
+from fna_lightning.data.augmentation.ssd import PAD_COLOUR, Colours, SSDAugmentation, Window, augment
 from fna_lightning.errors import ConfigError
 from fna_lightning.files import CONF_DIR
 

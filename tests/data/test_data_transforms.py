@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fna_lightning.data import transforms as T
+from fna_lightning.data.augmentation import transforms as T
 from fna_lightning.errors import ConfigError
 
 

@@ -14,7 +14,7 @@ from voc_trees import SIZE, Year, ready
 
 from fna_lightning.data import VOC_CLASSES, CocoDataModule, DataModule, DetectionDataModule, VocDataModule
 from fna_lightning.data.check import main
-from fna_lightning.data.voc_annotations import corners_to_boxes
+from fna_lightning.data.layouts.voc_annotations import corners_to_boxes
 from fna_lightning.detectors import Detections
 from fna_lightning.errors import DataError
 from fna_lightning.files import CONF_DIR

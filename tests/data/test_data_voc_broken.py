@@ -9,8 +9,8 @@ from voc_trees import ready, xml
 
 from fna_lightning.data import VocDataModule
 from fna_lightning.data.check import main
-from fna_lightning.data.problems import Kind
-from fna_lightning.data.voc_xml import VocImage, XmlError, parse_annotation
+from fna_lightning.data.checking.problems import Kind
+from fna_lightning.data.layouts.voc_xml import VocImage, XmlError, parse_annotation
 from fna_lightning.errors import ConfigError, DataError
 
 NO_SIZE = """<size>

@@ -12,14 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fna_lightning.data.augmentation.ssd import PAD_COLOUR
+from fna_lightning.data.augmentation.transforms import (
+    SegmentationPipeline,
+    segmentation_evaluation,
+    segmentation_training,
+)
 from fna_lightning.data.base import DataModule, EpochDataset
 from fna_lightning.data.batches import IGNORED_LABEL, SegmentationBatch
-from fna_lightning.data.checks import check_folder, check_images, check_labels
-from fna_lightning.data.images import read_image, read_labels
+from fna_lightning.data.checking.checks import check_folder, check_images, check_labels
+from fna_lightning.data.checking.images import read_image, read_labels
+from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
 from fna_lightning.data.label_maps import LabelMap, build_label_map
-from fna_lightning.data.problems import Kind, Problem, Problems, SetError
-from fna_lightning.data.ssd_augmentation import PAD_COLOUR
-from fna_lightning.data.transforms import SegmentationPipeline, segmentation_evaluation, segmentation_training
 from fna_lightning.errors import DataError
 
 

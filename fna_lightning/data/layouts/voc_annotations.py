@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fna_lightning.data.annotations import CocoAnnotations
-from fna_lightning.data.boxes import Mask, box_faults
-from fna_lightning.data.checks import THREADS
-from fna_lightning.data.problems import Kind, Position, Problem, Problems, SetError
-from fna_lightning.data.voc_xml import CORNERS, VocImage, VocObject, XmlError, parse_annotation
+from fna_lightning.data.checking.checks import THREADS
+from fna_lightning.data.checking.problems import Kind, Position, Problem, Problems, SetError
+from fna_lightning.data.layouts.annotations import CocoAnnotations
+from fna_lightning.data.layouts.boxes import Mask, box_faults
+from fna_lightning.data.layouts.voc_xml import CORNERS, VocImage, VocObject, XmlError, parse_annotation
 
 _CHUNK = 64  # files
 

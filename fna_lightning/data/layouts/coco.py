@@ -12,19 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fna_lightning.data.annotations import CocoAnnotations, read_annotations
-from fna_lightning.data.base import DataModule, EpochDataset
-from fna_lightning.data.batches import DetectionBatch
-from fna_lightning.data.checks import check_folder, check_images
-from fna_lightning.data.images import read_image
-from fna_lightning.data.problems import Kind, Problem, Problems, SetError
-from fna_lightning.data.ssd_augmentation import PAD_COLOUR, SSDAugmentation
-from fna_lightning.data.transforms import (
+from fna_lightning.data.augmentation.ssd import PAD_COLOUR, SSDAugmentation
+from fna_lightning.data.augmentation.transforms import (
     DetectionPipeline,
     detection_evaluation,
     detection_resize,
     detection_training,
 )
+from fna_lightning.data.base import DataModule, EpochDataset
+from fna_lightning.data.batches import DetectionBatch
+from fna_lightning.data.checking.checks import check_folder, check_images
+from fna_lightning.data.checking.images import read_image
+from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
+from fna_lightning.data.layouts.annotations import CocoAnnotations, read_annotations
 
 
 @dataclass

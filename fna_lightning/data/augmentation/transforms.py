@@ -20,8 +20,8 @@ import albumentations as A
 import cv2
 import numpy as np
 
+from fna_lightning.data.augmentation.ssd import PAD_COLOUR, Colours, SSDAugmentation, Window, augment
 from fna_lightning.data.batches import IGNORED_LABEL
-from fna_lightning.data.ssd_augmentation import PAD_COLOUR, Colours, SSDAugmentation, Window, augment
 from fna_lightning.errors import ConfigError
 
 Array: TypeAlias = np.ndarray

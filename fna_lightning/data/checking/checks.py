@@ -28,7 +28,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from fna_lightning.data.images import (
+from fna_lightning.data.checking.images import (
     ImageError,
     ImageHeader,
     check_pixels,
@@ -37,8 +37,8 @@ from fna_lightning.data.images import (
     read_content,
     read_header,
 )
+from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
 from fna_lightning.data.label_maps import LabelMap
-from fna_lightning.data.problems import Kind, Problem, Problems, SetError
 from fna_lightning.errors import ConfigError
 
 ON_ERROR = ("raise", "skip")

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fna_lightning.data.problems import Kind
+from fna_lightning.data.checking.problems import Kind
 
 Mask: TypeAlias = np.ndarray | np.bool_
 """What comparing arrays gives, by its types."""

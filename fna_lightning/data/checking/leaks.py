@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-from fna_lightning.data.checks import THREADS, ImageList
+from fna_lightning.data.checking.checks import THREADS, ImageList
 
 _END = 1024  # bytes
 

@@ -16,10 +16,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from fna_lightning.data.cityscapes import CityscapesDataModule
-from fna_lightning.data.coco import CocoDataModule
-from fna_lightning.data.drawing import SHAPES, VOID, draw_labels, draw_scene, draw_single
-from fna_lightning.data.folder import FolderDataModule
+from fna_lightning.data.generated.drawing import SHAPES, VOID, draw_labels, draw_scene, draw_single
+from fna_lightning.data.layouts.cityscapes import CityscapesDataModule
+from fna_lightning.data.layouts.coco import CocoDataModule
+from fna_lightning.data.layouts.folder import FolderDataModule
 from fna_lightning.errors import ConfigError, DataError
 
 Array = np.ndarray

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from fna_lightning.data.annotations import CocoAnnotations
-from fna_lightning.data.checks import check_folder
-from fna_lightning.data.coco import CocoDetection, DetectionDataModule
-from fna_lightning.data.problems import Kind, Problem, Problems, SetError
-from fna_lightning.data.voc_annotations import read_image_sets
+from fna_lightning.data.checking.checks import check_folder
+from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
+from fna_lightning.data.layouts.annotations import CocoAnnotations
+from fna_lightning.data.layouts.coco import CocoDetection, DetectionDataModule
+from fna_lightning.data.layouts.voc_annotations import read_image_sets
 from fna_lightning.errors import ConfigError
 
 VOC_CLASSES = (

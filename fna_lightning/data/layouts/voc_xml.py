@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import NoReturn
 from xml.parsers import expat
 
-from fna_lightning.data.problems import Kind
+from fna_lightning.data.checking.problems import Kind
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _RESTORE = "restore the file"

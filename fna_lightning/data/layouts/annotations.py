@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from fna_lightning.data.boxes import Mask, box_faults
-from fna_lightning.data.positions import JsonPositions
-from fna_lightning.data.problems import Kind, Position, Problem, Problems, SetError
+from fna_lightning.data.checking.positions import JsonPositions
+from fna_lightning.data.checking.problems import Kind, Position, Problem, Problems, SetError
+from fna_lightning.data.layouts.boxes import Mask, box_faults
 
 Rows = list[dict[str, Any]]
 

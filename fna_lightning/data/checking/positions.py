@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from fna_lightning.data.problems import Position
+from fna_lightning.data.checking.problems import Position
 
 _decoder = json.JSONDecoder()
 _BLANK = re.compile(r"[ \t\n\r]*")

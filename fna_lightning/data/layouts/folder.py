@@ -12,12 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fna_lightning.data.augmentation.transforms import (
+    ImagePipeline,
+    classification_evaluation,
+    classification_training,
+)
 from fna_lightning.data.base import DataModule, EpochDataset
 from fna_lightning.data.batches import ClassificationBatch
-from fna_lightning.data.checks import check_folder, check_images
-from fna_lightning.data.images import EXTENSIONS, read_image
-from fna_lightning.data.problems import Kind, Problem, Problems, SetError
-from fna_lightning.data.transforms import ImagePipeline, classification_evaluation, classification_training
+from fna_lightning.data.checking.checks import check_folder, check_images
+from fna_lightning.data.checking.images import EXTENSIONS, read_image
+from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
 from fna_lightning.errors import ConfigError
 
 

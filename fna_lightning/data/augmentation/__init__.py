@@ -1,0 +1,1 @@
+"""What changes about pictures between the disk and the network."""

@@ -1,0 +1,1 @@
+"""What can be wrong with a set, found before training."""

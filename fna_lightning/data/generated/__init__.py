@@ -1,0 +1,1 @@
+"""Sets that are drawn instead of downloaded."""
