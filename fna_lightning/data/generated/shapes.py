@@ -84,7 +84,7 @@ class ShapesSegmentationDataModule(CityscapesDataModule):
         root: str | Path,
         num_train: int = 400,
         num_val: int = 120,
-        image_size: int = 96,
+        image_size: int = 128,
         classes: int = 4,
         generation_seed: int = 0,
         crop: Sequence[int] | None = None,
