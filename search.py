@@ -20,4 +20,4 @@ def main(config: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, __file__)

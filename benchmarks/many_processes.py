@@ -32,10 +32,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from fna_lightning.architectures import load_architecture
+from fna_lightning.choices import LayerChoice
 from fna_lightning.data.batches import DetectionBatch
-from fna_lightning.modules import ActivePathStrategy, ArchitectureAdaptation, SearchOptimizers
+from fna_lightning.modules import ActivePathStrategy, SupernetAdaptation, WeightTraining
 from fna_lightning.schedules import multistep
-from fna_lightning.search import CostObjective, SearchBatch
 from fna_lightning.supernets import MobileSpace, build_supernet
 from fna_lightning.tasks import DetectionTask
 
@@ -67,7 +67,7 @@ class _Data(L.LightningDataModule):
 
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__()
-        self._batches = [SearchBatch(noise(options), None)] * (options.steps + _WARM_UP)
+        self._batches = [noise(options)] * (options.steps + _WARM_UP)
 
     def train_dataloader(self) -> Any:
         """All of them, once."""
@@ -111,14 +111,13 @@ def steps(options: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
     space = MobileSpace(load_architecture("mobilenet_v2"), {2: 4, 3: 4, 4: 4, 5: 4, 6: 4, 7: 1})
     network = detector(build_supernet(space, STAGES), options)
-    optimizers = SearchOptimizers(
+    weights = WeightTraining(
         lambda weights: torch.optim.SGD(weights, 1e-4, momentum=0.9, weight_decay=1e-4),
-        lambda alphas: torch.optim.Adam(alphas, 3e-4),
         lambda optimizer, **_: multistep(optimizer, milestones=[8], steps_per_epoch=1, epochs=1, warmup_steps=0),
     )
-    module = ArchitectureAdaptation(network, DetectionTask(), "", CostObjective(0.02), optimizers, 1, 0)
+    module = SupernetAdaptation(network, DetectionTask(), "", weights, 0)
     if options.way == "none":
-        module.search._before_update = lambda _: True
+        module.paths._before_update = lambda _: True
     clock = Stopwatch()
     trainer = L.Trainer(
         accelerator="auto",
@@ -136,13 +135,13 @@ def steps(options: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": clock.seconds[_WARM_UP:], "parameters": _parameters(network, module)}
 
 
-def _parameters(network: nn.Module, module: ArchitectureAdaptation) -> dict[str, int]:
+def _parameters(network: nn.Module, module: SupernetAdaptation) -> dict[str, int]:
     """Of the supernet with its detector, and of one path through it."""
-    supernet = module.supernet
     resting = sum(
         parameter.numel()
-        for choice in supernet.choices()
-        for name, candidate in choice.candidates.named_children()  # pyright: ignore[reportCallIssue]
+        for choice in module.choices
+        if isinstance(choice, LayerChoice)
+        for name, candidate in choice.candidates.named_children()
         if name != choice.names[choice.active or 0]
         for parameter in candidate.parameters()
     )

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from fna_lightning.architectures import load_architecture
 from fna_lightning.backbones import build_backbone
-from fna_lightning.blocks import StagedNetwork
+from fna_lightning.blocks import Backbone
+from fna_lightning.choices import Choices
 from fna_lightning.costs import tabulate
 from fna_lightning.detectors import RetinaNet
-from fna_lightning.search import BilevelSearch, CostObjective, architecture_weights
-from fna_lightning.supernets import MobileSpace, MobileSupernet, build_supernet
+from fna_lightning.search import Alphas, BilevelSearch, CostObjective
+from fna_lightning.supernets import MobileSpace, build_supernet
 
 KINDS = ("plain", "weight", "architecture")
 STAGES = (3, 5, 7)
@@ -74,19 +75,17 @@ def build_step(kind: str, options: argparse.Namespace) -> Callable[[], Any]:
     batch = make_batch(options)
     space = MobileSpace(load_architecture("mobilenet_v2"), {2: 4, 3: 4, 4: 4, 5: 4, 6: 4, 7: 1})
     supernet = build_supernet(space, STAGES)
-    path = supernet.sample_path(0, 0)
+    path = Choices(supernet).draw(0, 0)
     if kind == "plain":
         network = detector(build_backbone(supernet.architecture_of(path), STAGES), options)
         optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9, weight_decay=1e-4)
         return lambda: plain_step(network, optimizer, batch)
     network = detector(supernet, options)
-    search = make_search(network, supernet)
+    search = make_search(network, supernet, tuple(options.size))
     if kind == "weight":
         optimizer = torch.optim.SGD(search.weights, lr=1e-4, momentum=0.9, weight_decay=1e-4)
-        supernet.sample_path = lambda *_: path  # the plain network's, drawing apart
-        return lambda: search.weight_step(batch, optimizer, 0, "uniform")
-    tabulate(supernet, tuple(options.size))
-    adam = torch.optim.Adam(supernet.alphas(), lr=3e-4)
+        return lambda: search.weight_step(batch, optimizer, 0)  # iteration 0 draws the plain network's path
+    adam = torch.optim.Adam(search.alphas.parameters(), lr=3e-4)
     return lambda: search.architecture_step(batch, adam)
 
 
@@ -99,14 +98,17 @@ def plain_step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Any)
     optimizer.step()
 
 
-def make_search(network: nn.Module, supernet: MobileSupernet) -> BilevelSearch:
+def make_search(network: nn.Module, supernet: nn.Module, size: tuple[int, int]) -> BilevelSearch:
     """The search of the recipe."""
-    assert len(architecture_weights(network, supernet)) < len(list(network.parameters()))
+    choices, cost, objective = Choices(supernet), tabulate(supernet, size), CostObjective(0.02)
+    device = next(network.parameters()).device
+    cost.to(device)
     return BilevelSearch(
         network,
-        supernet,
+        choices,
         lambda batch: losses(network, batch),
-        CostObjective(0.02),
+        Alphas(choices).to(device),
+        lambda weights: objective(cost, weights),
         clip_weights=35,
         clip_architecture=35,
     )
@@ -118,7 +120,7 @@ def losses(network: nn.Module, batch: Any) -> dict[str, Tensor]:
     return network.loss(network(images), boxes, labels)  # pyright: ignore[reportCallIssue]
 
 
-def detector(backbone: StagedNetwork, options: argparse.Namespace) -> nn.Module:
+def detector(backbone: Backbone, options: argparse.Namespace) -> nn.Module:
     """RetinaNet as FNA has it, or narrower."""
     return RetinaNet(backbone, CLASSES, fpn_channels=options.channels).to(options.device)
 

@@ -1,15 +1,16 @@
-"""Fixtures of all rooms: small networks, random weights, and referees that share no code with the product."""
+"""Fixtures of all rooms: random weights, a run in small, and referees that share no code with the product.
+
+What belongs to one family of networks is in `families/`, a file each.
+"""
+
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
-from hypothesis import strategies as st
 from torch import nn
-from torchvision.models import mobilenet_v2
 
-from fna_lightning.architectures import MobileArchitecture, Operation, Stage, parse_architecture
-from fna_lightning.supernets import MobileSpace
-
+pytest_plugins = [f"families.{path.stem}" for path in sorted((Path(__file__).parent / "families").glob("*.py"))]
 torch.set_num_threads(1)
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("project")
@@ -41,29 +42,6 @@ def randomise():
         return network
 
     return fill
-
-
-@pytest.fixture(scope="session")
-def torchvision_net(randomise):
-    """torchvision's MobileNetV2 with random weights and statistics, in eval mode; not to be changed."""
-    return randomise(mobilenet_v2()).eval()
-
-
-@pytest.fixture(scope="session")
-def mobile_architectures():
-    """Strategy for `MobileArchitecture`s that can be built."""
-
-    @st.composite
-    def architectures(draw, stages=None):
-        operations = st.builds(Operation, st.sampled_from([1, 3, 5, 7]), st.sampled_from([1, 2, 3, 6]))
-        widths = st.integers(1, 12)
-        stem, result = draw(widths), []
-        for _ in range(stages or draw(st.integers(1, 4))):
-            layers = (draw(operations), *draw(st.lists(st.none() | operations, max_size=3)))
-            result.append(Stage(draw(widths), draw(st.sampled_from([1, 2])), layers))
-        return MobileArchitecture(stem, tuple(result), draw(st.sampled_from([1280, 8, 1])))
-
-    return architectures
 
 
 @pytest.fixture(scope="session")
@@ -99,47 +77,44 @@ def hook_count():
 
 
 @pytest.fixture(scope="session")
-def mobilenet():
-    """MobileNetV2 as FNA writes it."""
-    return parse_architecture(
-        "[[32, 16], ['k3_e1'], 1]|"
-        "[[16, 24], ['k3_e6', 'k3_e6'], 2]|"
-        "[[24, 32], ['k3_e6', 'k3_e6', 'k3_e6'], 2]|"
-        "[[32, 64], ['k3_e6', 'k3_e6', 'k3_e6', 'k3_e6'], 2]|"
-        "[[64, 96], ['k3_e6', 'k3_e6', 'k3_e6'], 1]|"
-        "[[96, 160], ['k3_e6', 'k3_e6', 'k3_e6'], 2]|"
-        "[[160, 320], ['k3_e6'], 1]"
-    )
+def searched():
+    """searched(network, size) -> a network as a gradient search sees it: choices, alphas, cost."""
+    from fna_lightning.choices import Choices
+    from fna_lightning.costs import tabulate
+    from fna_lightning.search import Alphas
 
+    class Searched:
+        def __init__(self, network, size=(32, 32), temperature=1.0):
+            self.network, self.choices = network, Choices(network)
+            self.parameters = Alphas(self.choices, temperature)
+            self.alphas = list(self.parameters.values)
+            self.cost = tabulate(network, size)
+            self.costs = [torch.from_numpy(term.costs) for term in self.cost.terms]
 
-@pytest.fixture(scope="session")
-def small():
-    """A network of three stages and few channels."""
-    return parse_architecture(
-        "[[8, 6], ['k3_e1'], 1]|[[6, 8], ['k3_e3', 'k3_e3'], 2]|[[8, 10], ['k3_e3', 'k3_e3', 'k3_e3'], 2]"
-    )
+        @torch.no_grad()
+        def set_alphas(self, scale, seed=0):
+            generator = torch.Generator().manual_seed(seed)
+            for alpha in self.alphas:
+                alpha.normal_(0, scale, generator=generator)
+            return self
 
+        def set_mixture(self):
+            self.choices.set_mixture(self.parameters.weights())
 
-@pytest.fixture(scope="session")
-def small_space(small):
-    """Five searched layers over `small`: 3, 4, 4 and 3, 4 candidates."""
-    return MobileSpace(small, {2: 3, 3: 2}, ("k3_e2", "k3_e3", "k5_e3"))
+        def draw(self, random_seed, iteration, policy="uniform"):
+            rows = self.parameters.probabilities() if policy == "probability" else None
+            return self.choices.draw(random_seed, iteration, rows)
 
+        def best_path(self, limit=None):
+            return self.cost.best_within(limit, self.parameters.probabilities())
 
-@pytest.fixture(scope="session")
-def retinanet_space(mobilenet):
-    """The search space of FNA for RetinaNet."""
-    return MobileSpace(mobilenet, {2: 4, 3: 4, 4: 4, 5: 4, 6: 4, 7: 1})
+        def expected_cost(self):
+            return self.cost.searched(self.parameters.weights())
 
+        def path_cost(self, path):
+            return self.cost.of(path) - self.cost.fixed
 
-@pytest.fixture(scope="session")
-def ssdlite_space(mobilenet):
-    """The search space of FNA for SSDLite, whose stage 6 must begin with expansion 6."""
-    return MobileSpace(
-        mobilenet,
-        {2: 4, 3: 4, 4: 4, 5: 4, 6: 4, 7: 1},
-        first_candidates={6: ("k3_e6", "k5_e6", "k7_e6")},
-    )
+    return Searched
 
 
 @pytest.fixture(scope="session")
@@ -163,7 +138,13 @@ def adaptation(shapes_folder, small, small_space, tmp_path):
     from fna_lightning.backbones import Classifier, build_backbone
     from fna_lightning.costs import tabulate
     from fna_lightning.data import ShapesClassificationDataModule
-    from fna_lightning.modules import ArchitectureAdaptation, ParameterAdaptation, SearchData, SearchOptimizers
+    from fna_lightning.modules import (
+        AlphaTraining,
+        ArchitectureAdaptation,
+        ParameterAdaptation,
+        SearchData,
+        WeightTraining,
+    )
     from fna_lightning.schedules import multistep
     from fna_lightning.search import CostObjective
     from fna_lightning.supernets import build_supernet
@@ -187,15 +168,14 @@ def adaptation(shapes_folder, small, small_space, tmp_path):
         """(module, data) of a search with three iterations an epoch."""
         torch.manual_seed(1)
         supernet = build_supernet(small_space, [3])
-        tabulate(supernet, (32, 32))
-        optimizers = SearchOptimizers(sgd, lambda alphas: torch.optim.Adam(alphas, 0.05), schedule, 35, 35)
+        objective = CostObjective(0.1, target=target)
         module = ArchitectureAdaptation(
             Classifier(supernet, 3),
             ClassificationTask(),
             text,
-            CostObjective(0.1, target=target),
-            optimizers,
-            warmup_epochs,
+            tabulate(supernet, (32, 32)),
+            WeightTraining(sgd, schedule, clip=35),
+            AlphaTraining(lambda alphas: torch.optim.Adam(alphas, 0.05), objective, 35, warmup_epochs),
             7,
         )
         return module, SearchData(data(**settings), 0.5, True, warmup_epochs, weight_steps)

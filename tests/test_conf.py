@@ -3,7 +3,6 @@
 import re
 
 import pytest
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -77,7 +76,7 @@ def test_experiments_name_real_things(experiment):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_experiments_have_the_right_types(experiment):
-    assert check_types(recipe(experiment)) is None
+    assert check_types(recipe(experiment), entry_of(experiment)) is None
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -106,7 +105,7 @@ def test_every_option_composes(group, option):
     config = composed("train", *given)
     assert not OmegaConf.missing_keys(config)
     assert group in config
-    check_types(config)
+    check_types(config, "train")
 
 
 @pytest.mark.parametrize("entry", ["train", "search", "evaluate"])
@@ -142,7 +141,8 @@ def test_what_is_unknown_is_refused(entry, override):
 def test_options_of_one_group_have_one_set_of_keys():
     """So that changing the option keeps the other overrides valid."""
     for group in ("remap", "seed", "strategy"):
-        keys = {frozenset(yaml.safe_load(path.read_text())) for path in (CONF_DIR / group).glob("*.yaml")}
+        names = [path.stem for path in (CONF_DIR / group).glob("*.yaml")]
+        keys = {frozenset(composed("train", f"{group}={name}", resolve=False)[group]) for name in names}
         assert len(keys) == 1, group
 
 
@@ -197,7 +197,7 @@ BOTH = {
     "data.long_side": 1333,
     "data.flip": 0.5,
     "data.pad": 32,
-    "detector.features": [3, 5, 7],
+    "detector.strides": [8, 16, 32],
     "detector.fpn_channels": 256,
     "detector.head_depth": 4,
     "detector.anchor_scale": 4.0,
@@ -261,7 +261,7 @@ SSDLITE = {
     "data.flip": 0.5,
     "data.pad": 1,
     "data.augmentation._target_": "fna_lightning.data.augmentation.ssd.SSDAugmentation",
-    "detector.features": ["6.expand", 8],
+    "detector.strides": ["16.expand", "head"],
     "detector.extra_channels": [512, 256, 256, 128],
     "detector.norm_eps": 1e-3,
     "detector.anchor_base": 300,
@@ -332,7 +332,7 @@ DEEPLAB = {
     "data._target_": "fna_lightning.data.CityscapesDataModule",
     "data.classes": None,
     "detector._target_": "fna_lightning.segmenters.DeepLabV3",
-    "detector.features": [7],
+    "detector.strides": ["last"],
     "detector.output_stride": 16,
     "detector.channels": 256,
     "detector.atrous_rates": [6, 12, 18],

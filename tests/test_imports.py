@@ -11,17 +11,18 @@ PACKAGE = Path(fna_lightning.__file__).parent
 TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
 ENTRIES = {path.name: ast.parse(path.read_text()) for path in PACKAGE.parent.glob("*.py")}
 
-CORE = {"architectures", "blocks", "backbones", "supernets", "checkpoints", "remapping", "costs"}
+CORE = {"architectures", "blocks", "choices", "backbones", "supernets", "checkpoints", "remapping", "costs"}
 PARTS = {"detectors", "segmenters"}
 # What a room may import of the other rooms. A file beside the rooms serves all of them and imports no room.
 MAY_IMPORT = {
     "architectures": set(),
     "blocks": {"architectures"},
+    "choices": {"architectures"},
     "backbones": {"architectures", "blocks"},
-    "supernets": {"architectures", "blocks"},
+    "supernets": {"architectures", "blocks", "choices"},
     "checkpoints": {"architectures"},
-    "remapping": {"architectures", "blocks", "backbones", "supernets", "checkpoints"},
-    "costs": {"architectures", "blocks", "backbones", "supernets"},
+    "remapping": {"architectures", "blocks", "choices", "backbones", "supernets", "checkpoints"},
+    "costs": {"choices"},
     "detectors": {"architectures", "blocks"},
     "segmenters": {"architectures", "blocks"},
     "data": {"architectures"},
@@ -29,8 +30,9 @@ MAY_IMPORT = {
     "search": CORE | PARTS | {"data", "tasks"},
     "modules": CORE | PARTS | {"data", "tasks", "search"},
     "callbacks": CORE | PARTS | {"data", "tasks", "search", "modules"},
+    "searches": CORE | PARTS | {"data", "tasks", "search", "modules", "callbacks"},
     "reporting": CORE | PARTS | {"data", "tasks", "search", "modules", "callbacks"},
-    "runs": CORE | PARTS | {"data", "tasks", "search", "modules", "callbacks", "reporting"},
+    "runs": CORE | PARTS | {"data", "tasks", "search", "modules", "callbacks", "searches", "reporting"},
 }
 ROOMS = {path.split("/")[0] for path in TREES if "/" in path}
 HELPERS = {path.removesuffix(".py") for path in TREES if "/" not in path}
@@ -108,7 +110,8 @@ def test_albumentations_stays_behind_one_file():
 
 
 def test_hydra_stays_with_the_entry_points():
-    files = files_importing("hydra") - {"data/check.py"}  # an entry point too, of its own
+    # data/check.py is an entry point too, of its own; complaints.py words the errors of both kinds.
+    files = files_importing("hydra") - {"data/check.py", "complaints.py"}
     assert {room_of(path) for path in files} <= {"runs", "reporting"}
 
 

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from fna_lightning.architectures.kinds import Architecture, register_kind
+from fna_lightning.architectures.levels import Level
 from fna_lightning.architectures.reading import Reader
 from fna_lightning.errors import ArchitectureError
 
@@ -71,8 +73,9 @@ class Stage:
         return tuple(layer for layer in self.layers if layer is not None)
 
 
+@register_kind
 @dataclass(frozen=True)
-class MobileArchitecture:
+class MobileArchitecture(Architecture):
     """A network of inverted residual blocks.
 
     Stages are counted as FNA counts blocks: 0 is the stem, `stages[0]` is number 1, and number
@@ -84,6 +87,8 @@ class MobileArchitecture:
     """
 
     kind: ClassVar[str] = "mobile"
+    part: ClassVar[str] = "backbone"
+    text_form: ClassVar[str] = "a net_config"
 
     stem_width: int
     stages: tuple[Stage, ...]
@@ -137,6 +142,19 @@ class MobileArchitecture:
             raise ArchitectureError(f"output stride {output_stride} cannot be had: this network reaches {reached}")
         return tuple(result)
 
+    def levels(self, output_stride: int | None = None) -> tuple[Level, ...]:
+        """See `Architecture.levels`; a map is named by the number of its stage, the one inside it `6.expand`."""
+        result, total, in_width = [], 1, 3
+        layout = zip(self.strides_and_dilations(output_stride), self.widths, strict=True)
+        for number, ((stride, _), width) in enumerate(layout):
+            if 0 < number < self.head_stage:
+                first = self.stages[number - 1].layers[0]
+                expansion = 1 if first is None else first.expansion
+                result.append(Level(f"{number}.expand", total, in_width * expansion, "expand"))
+            total, in_width = total * stride, width
+            result.append(Level(str(number), total, width, "head" if number == self.head_stage else "stage"))
+        return tuple(result)
+
     def sorted(self) -> MobileArchitecture:
         """The same network with every `skip` at its stage's end, as FNA's detectors read it."""
         stages = (
@@ -187,6 +205,11 @@ class MobileArchitecture:
         head_width = reader.take("head_width", int, DEFAULT_HEAD_WIDTH)
         reader.finish()
         return cls(stem_width, tuple(stages), head_width)
+
+    @classmethod
+    def recognises(cls, line: str) -> bool:
+        """Whether this line of a text begins a stage of a `net_config`."""
+        return line.lstrip().startswith("[[")
 
     @classmethod
     def from_text(cls, text: str) -> MobileArchitecture:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from fna_lightning.architectures import MobileArchitecture
+from fna_lightning.architectures import MobileArchitecture, pyramid_maps
+from fna_lightning.backbones.build import build_backbone
 from fna_lightning.blocks import (
     InvertedResidual,
     Norm,
@@ -63,3 +64,16 @@ class MobileBackbone(StagedNetwork):
         )
         self.architecture = architecture
         initialise(self)
+
+
+@build_backbone.register
+def _(
+    architecture: MobileArchitecture,
+    out_stages: Sequence[int | str] | None = None,
+    *,
+    output_stride: int | None = None,
+    norm: Norm = Norm(),  # noqa: B008 - frozen
+) -> MobileBackbone:
+    if out_stages is None:
+        out_stages = pyramid_maps(architecture.levels(output_stride))
+    return MobileBackbone(architecture, out_stages, output_stride, norm)

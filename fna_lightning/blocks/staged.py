@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fna_lightning.architectures import MobileArchitecture, Stage
 from fna_lightning.architectures.mobile import Layer
 from fna_lightning.blocks.mobile import ConvNorm, Norm
+from fna_lightning.blocks.network import Backbone
 from fna_lightning.errors import ConfigError
 
 _MAP_NAME = re.compile(r"(-?[0-9]{1,4})(\.expand)?")
@@ -60,7 +61,7 @@ class StagePlan(NamedTuple):
     """Whether its first layer also returns its expanded map."""
 
 
-class StagedNetwork(nn.Module):
+class StagedNetwork(Backbone):
     """Runs stages in series up to the last one wanted and returns the maps of `out_stages` by name.
 
     Attributes:

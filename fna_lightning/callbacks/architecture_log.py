@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,22 +12,25 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
-from fna_lightning.architectures import save_architecture
+from fna_lightning.architectures import Architecture, save_parts
 from fna_lightning.architectures.mobile import SKIP
 from fna_lightning.callbacks.run_log import ALPHAS, write_row
+from fna_lightning.choices import Choices
+from fna_lightning.costs import CostTable
 from fna_lightning.modules.architecture import ArchitectureAdaptation
-from fna_lightning.supernets import Supernet
+from fna_lightning.search import Alphas
 
 
-def diagnose(supernet: Supernet) -> dict[str, float]:
+def diagnose(choices: Choices, alphas: Alphas, cost: CostTable) -> dict[str, float]:
     """Figures that show a search that collapses, over all choices.
 
     Returns:
         `entropy`: mean entropy of the choices' softmax, as a part of its maximum, on [0, 1]; `skip_share`:
-        mean probability of skip where there is one, on [0, 1]; `expected_madds`: of choices and fixed layers.
+        mean probability of skip where there is one, on [0, 1]; `expected_madds`, or what else is counted: of the
+        mixture, choices and fixed layers.
     """
     entropies, skips = [], []
-    for choice, row in zip(supernet.choices(), supernet.probabilities(), strict=True):
+    for choice, row in zip(choices, alphas.probabilities(), strict=True):
         if len(row) > 1:
             entropies.append(torch.special.entr(row).sum() / torch.tensor(float(len(row))).log())
         if SKIP in choice.names:
@@ -34,7 +38,7 @@ def diagnose(supernet: Supernet) -> dict[str, float]:
     return {
         "entropy": float(torch.stack(entropies).mean()) if entropies else 0.0,
         "skip_share": float(torch.stack(skips).mean()) if skips else 0.0,
-        "expected_madds": float(supernet.expected_cost().detach()) + supernet.fixed_cost,
+        f"expected_{cost.quantity}": float(cost.expected(alphas.weights()).detach()),
     }
 
 
@@ -45,18 +49,23 @@ class ArchitectureLog(Callback):
 
     Args:
         folder: the run directory.
+        parts: the architectures of all parts of the network; those that are searched give way to what is derived.
+        limit: cost that the derived network never exceeds.
         every: iterations between two entries; an epoch's end always makes one.
     """
 
-    def __init__(self, folder: Path, every: int = 50) -> None:
+    def __init__(
+        self, folder: Path, parts: Mapping[str, Architecture], limit: float | None, every: int = 50
+    ) -> None:
         self._folder = folder
+        self._parts = parts
+        self._limit = limit
         self._every = every
         self._recorded = -1
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say before any GPU time is spent if the target cannot be met."""
+        """Begin the record, unless the run continues."""
         module = cast("ArchitectureAdaptation", pl_module)
-        self._derive(module, write=False)
         if module.iteration == 0:
             if trainer.is_global_zero:
                 (self._folder / ALPHAS).unlink(missing_ok=True)
@@ -75,7 +84,9 @@ class ArchitectureLog(Callback):
         module = cast("ArchitectureAdaptation", pl_module)
         self._record(trainer, module)
         if trainer.is_global_zero:
-            text = self._derive(module, write=True)
+            found = self._derive(module)
+            save_parts(found, self._folder)
+            text = "\n".join(map(str, found.values()))
             for logger in _dashboards(trainer):
                 if isinstance(logger, WandbLogger):
                     logger.log_table("architecture", ["iteration", "architecture"], [[module.iteration, text]])
@@ -92,11 +103,11 @@ class ArchitectureLog(Callback):
         if not trainer.is_global_zero or module.iteration == self._recorded:
             return
         self._recorded = module.iteration
-        supernet = module.supernet
-        figures = diagnose(supernet)
-        module.progress["cost"] = f"{figures['expected_madds'] / 1e9:.3g}G"
+        figures = diagnose(module.choices, module.alphas, module.cost)
+        expected = figures[f"expected_{module.cost.quantity}"]
+        module.progress["cost"] = f"{expected / 1e9:.3g}G"
         write_row(trainer, module, {f"search/{name}": value for name, value in figures.items()})
-        probabilities = self._named_probabilities(supernet)
+        probabilities = _named_probabilities(module)
         for logger in _dashboards(trainer):
             logger.log_metrics(
                 {f"alpha/{name}": value for name, value in probabilities.items()}, step=module.iteration
@@ -109,22 +120,19 @@ class ArchitectureLog(Callback):
                 writer.writerow(["iteration", *probabilities])
             writer.writerow([module.iteration, *(f"{value:.6f}" for value in probabilities.values())])
 
-    def _derive(self, module: ArchitectureAdaptation, *, write: bool) -> str:
-        architecture = module.supernet.derive(module.objective.limit(module.supernet))
-        if write:
-            save_architecture(architecture, self._folder / "architecture.yaml")
-            save_architecture(architecture, self._folder / "architecture.txt")
-        return str(architecture)
+    def _derive(self, module: ArchitectureAdaptation) -> dict[str, Architecture]:
+        path = module.cost.best_within(self._limit, module.alphas.probabilities())
+        return {**self._parts, **module.choices.derive(path)}
 
-    def _named_probabilities(self, supernet: Supernet) -> dict[str, float]:
-        """`<choice>/<candidate>` -> probability."""
-        places = {id(module): name for name, module in supernet.named_modules()}
-        rows = zip(supernet.choices(), supernet.probabilities(), strict=True)
-        return {
-            f"{places[id(choice)]}/{name}": float(value)
-            for choice, row in rows
-            for name, value in zip(choice.names, row, strict=True)
-        }
+
+def _named_probabilities(module: ArchitectureAdaptation) -> dict[str, float]:
+    """`<choice>/<candidate>` -> probability."""
+    rows = zip(module.choices.names, module.choices, module.alphas.probabilities(), strict=True)
+    return {
+        f"{place}/{name}": float(value)
+        for place, choice, row in rows
+        for name, value in zip(choice.names, row, strict=True)
+    }
 
 
 def _dashboards(trainer: L.Trainer) -> list[Logger]:

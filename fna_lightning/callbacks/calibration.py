@@ -7,23 +7,20 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import track
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from fna_lightning.blocks import reestimate_statistics
 from fna_lightning.data.loading import ResumableLoader
 from fna_lightning.modules.base import AdaptationModule
 
 
 class BatchNormCalibration(Callback):
-    """Before fine-tuning, replaces running statistics by the plain mean over some training batches.
+    """Before fine-tuning, re-estimates the batch norms' statistics from some training batches.
 
-    Wanted where the parameters and the statistics do not come from the same network, as after remapping
-    from a supernet (spec FNA 5.4, 6.3). The mean does not depend on the batches' order. The training set is
-    passed over as often as it takes.
+    Wanted after remapping from a supernet; see `reestimate_statistics`. The whole network runs, its head included.
+    The training set is passed over as often as it takes.
 
     Args:
         batches: how many to use.
@@ -34,29 +31,23 @@ class BatchNormCalibration(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Estimate, unless the run continues from a checkpoint."""
-        norms = [m for m in pl_module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+        module = cast("AdaptationModule", pl_module)
         loader = cast("ResumableLoader[Any] | None", trainer.train_dataloader)
-        if cast("AdaptationModule", pl_module).iteration > 0 or not norms or loader is None:
+        if module.iteration > 0 or loader is None:
             return
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the cumulative mean
-        network: nn.Module = pl_module.network  # pyright: ignore[reportAssignmentType]
         console = Console(stderr=True)
         shown = console.is_terminal and trainer.is_global_zero and trainer.progress_bar_callback is not None
-        with torch.no_grad(), trainer.precision_plugin.train_step_context():
-            for batch in track(
-                itertools.islice(_passes(loader), self._batches),
-                "Batch-norm statistics",
-                self._batches,
-                console=console,
-                transient=True,
-                disable=not shown,
-            ):
-                network(trainer.strategy.batch_to_device(batch, pl_module.device).images)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        batches = track(
+            itertools.islice(_passes(loader), self._batches),
+            "Batch-norm statistics",
+            self._batches,
+            console=console,
+            transient=True,
+            disable=not shown,
+        )
+        images = (trainer.strategy.batch_to_device(batch, module.device).images for batch in batches)
+        with trainer.precision_plugin.train_step_context():
+            reestimate_statistics(module.network, images)
 
 
 def _passes(loader: ResumableLoader[Any]) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 
 from fna_lightning.data import DataModule
 from fna_lightning.data.batches import SegmentationBatch
-from fna_lightning.data.label_maps import LabelMap
+from fna_lightning.data.label_maps import LabelFiles
 from fna_lightning.errors import DataError
 from fna_lightning.files import replacing
 
@@ -22,19 +22,18 @@ class PredictionFiles(Callback):
     """Writes the labels of every picture of a validation, for a server that scores them and for people.
 
     `label_ids/<name>.png` holds the data set's own ids, eight bits a pixel, as Cityscapes' server takes them;
-    `coloured/<name>.png` the same in the label map's colours. A name is that of the picture without `suffix`, in
+    `coloured/<name>.png` the same in the label map's colours. A name is that of the picture without its suffix, in
     the picture's folder only where another picture has it too. Every rank writes the pictures it was given.
 
     Args:
         folder: where the two folders go.
-        label_map: from labels to ids and colours.
-        suffix: what the pictures' names end with before the extension, such as "_leftImg8bit".
+        files: the data set's label map, and the suffix of its pictures.
     """
 
-    def __init__(self, folder: Path, label_map: LabelMap, suffix: str = "") -> None:
+    def __init__(self, folder: Path, files: LabelFiles) -> None:
         self._folder = folder
-        self._label_map = label_map
-        self._suffix = suffix
+        self._label_map = files.label_map
+        self._suffix = files.suffix
         self._names: dict[str, str] = {}
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -7,7 +7,7 @@ from typing import cast
 import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar
 
-from fna_lightning.modules.base import AdaptationModule
+from fna_lightning.modules.evaluation import EvaluationModule
 
 
 class ProgressBar(RichProgressBar):
@@ -18,4 +18,4 @@ class ProgressBar(RichProgressBar):
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, int | str | float | dict]:
         """What the module has noted."""
-        return dict(cast("AdaptationModule", pl_module).progress)
+        return dict(cast("EvaluationModule", pl_module).progress)

@@ -1,6 +1,23 @@
-"""Reading weights, native and foreign, safely."""
+"""Reading weights, native and foreign, safely.
 
+How files of a kind of network are read is a file that registers a `SeedReader`; importing it here makes seeds of
+that kind readable.
+"""
+
+from fna_lightning.checkpoints.dialects import PUBLISHED, READERS, Dialect, SeedReader
+from fna_lightning.checkpoints.mobile import infer_architecture
 from fna_lightning.checkpoints.reading import read_file, tensors_of
-from fna_lightning.checkpoints.seed import PUBLISHED, Seed, checkpoint_of, infer_architecture, load_seed
+from fna_lightning.checkpoints.seed import Seed, checkpoint_of, load_seed
 
-__all__ = ["PUBLISHED", "Seed", "checkpoint_of", "infer_architecture", "load_seed", "read_file", "tensors_of"]
+__all__ = [
+    "PUBLISHED",
+    "READERS",
+    "Dialect",
+    "Seed",
+    "SeedReader",
+    "checkpoint_of",
+    "infer_architecture",
+    "load_seed",
+    "read_file",
+    "tensors_of",
+]

@@ -1,138 +1,64 @@
-"""Key names of published weight files -> the project's own.
-
-Own names: `stages.0.{conv,norm}` is the stem, `stages.<number>.<layer>.{expand,depthwise,project}.{conv,norm}`
-a layer, and `stages.<last>.{conv,norm}` the last 1x1 convolution (spec FNA 1.4 lists the others).
-"""
+"""How weight files of one kind of network are read; every kind registers its own dialects of names."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
+from fna_lightning.architectures import Architecture
+
 State = dict[str, Tensor]
 
-_TENSOR = r"(?P<tensor>weight|bias|running_mean|running_var|num_batches_tracked)"
 
-# Submodules of a published block -> ours, for a block with and without expansion.
-_FNA_PARTS = {
-    True: {"0": "expand.conv", "1": "expand.norm", "3": "depthwise.conv", "4": "depthwise.norm",
-           "6": "project.conv", "7": "project.norm"},
-    False: {"0": "depthwise.conv", "1": "depthwise.norm", "3": "project.conv", "4": "project.norm"},
-}  # fmt: skip
-_TORCHVISION_PARTS = {
-    True: {"0.0": "expand.conv", "0.1": "expand.norm", "1.0": "depthwise.conv", "1.1": "depthwise.norm",
-           "2": "project.conv", "3": "project.norm"},
-    False: {"0.0": "depthwise.conv", "0.1": "depthwise.norm", "1": "project.conv", "2": "project.norm"},
-}  # fmt: skip
-_PAIR = {"0": "conv", "1": "norm"}
-_MOBILENET_V2_DEPTHS = (1, 2, 3, 4, 3, 3, 1)
+class Dialect(NamedTuple):
+    """The key names of a publisher."""
+
+    name: str
+    """The publisher's, for messages."""
+    recognises: Callable[[str], bool]
+    """Whether a key is of this dialect; one such key is enough."""
+    convert: Callable[[State], State]
+    """Renames the backbone's tensors to the project's own names and leaves out heads, necks and classifiers."""
 
 
-def to_native(state: State) -> State | None:
-    """Rename the backbone's tensors of a known dialect; None where no dialect fits.
+@dataclass(frozen=True)
+class SeedReader:
+    """What is read from weight files of one kind of architecture.
 
-    Heads, necks and classifiers are left out. Already native states pass through.
+    Attributes:
+        dialects: of those that recognise a key of a file, the first is taken.
+        infer: the architecture that the shapes of a state under own names show; raises `ArchitectureError`.
     """
-    for recognises, convert in _DIALECTS:
-        if any(recognises(key) for key in state):
-            return convert(state)
+
+    dialects: tuple[Dialect, ...]
+    infer: Callable[[State], Architecture]
+
+    def to_native(self, state: State) -> State | None:
+        """The backbone's tensors of a known dialect under the project's own names; None where no dialect fits."""
+        for dialect in self.dialects:
+            if any(map(dialect.recognises, state)):
+                return dialect.convert(state)
+        return None
+
+
+READERS: dict[str, SeedReader] = {}
+"""By kind of architecture."""
+PUBLISHED: dict[str, str] = {}
+"""Seeds whose ImageNet weights torchvision publishes, by the name of their architecture; the name of its list."""
+
+
+def find_reader(state: State, kind: str | None) -> tuple[SeedReader, State] | None:
+    """Who reads a file, and its tensors under the project's own names; None where nobody does.
+
+    Args:
+        state: the tensors of the file.
+        kind: of the architecture where it is known; else all are tried.
+    """
+    for name, reader in READERS.items():
+        native = reader.to_native(state) if kind in (None, name) else None
+        if native:
+            return reader, native
     return None
-
-
-def _native(state: State) -> State:
-    return {key: tensor for key, tensor in state.items() if key.startswith("stages.")}
-
-
-def _fna(state: State) -> State:
-    layer = re.compile(rf"blocks\.(\d+)\.layers\.(\d+)\.op\.(\d)\.{_TENSOR}")
-    stem = re.compile(rf"blocks\.0\.([01])\.{_TENSOR}")
-    last = re.compile(rf"blocks\.(\d+)\.conv\.([01])\.{_TENSOR}")
-    expanded = {m.group(1, 2) for key in state if (m := layer.fullmatch(key)) and m[3] == "6"}
-    native = {}
-    for key, tensor in state.items():
-        if m := layer.fullmatch(key):
-            part = _FNA_PARTS[m.group(1, 2) in expanded].get(m[3])
-            if part:
-                native[f"stages.{m[1]}.{m[2]}.{part}.{m['tensor']}"] = tensor
-        elif m := stem.fullmatch(key):
-            native[f"stages.0.{_PAIR[m[1]]}.{m['tensor']}"] = tensor
-        elif m := last.fullmatch(key):
-            native[f"stages.{m[1]}.{_PAIR[m[2]]}.{m['tensor']}"] = tensor
-    return native
-
-
-def _densenas(state: State) -> State:
-    """DenseNAS counts from the block that FNA calls 1."""
-    layer = re.compile(
-        rf"blocks\.(\d+)\.(?:head_layer|stack_layers\.(\d+))\._(expand|depthwise|project)_conv\.([01])\.{_TENSOR}"
-    )
-    plain = re.compile(rf"(input_block|conv1_1_block\.conv1_1)\.([01])\.{_TENSOR}")
-    blocks = [int(m[1]) for key in state if (m := layer.fullmatch(key))]
-    last = max(blocks, default=0) + 2
-    native = {}
-    for key, tensor in state.items():
-        if m := layer.fullmatch(key):
-            position = 0 if m[2] is None else int(m[2]) + 1
-            native[f"stages.{int(m[1]) + 1}.{position}.{m[3]}.{_PAIR[m[4]]}.{m['tensor']}"] = tensor
-        elif m := plain.fullmatch(key):
-            number = 0 if m[1] == "input_block" else last
-            native[f"stages.{number}.{_PAIR[m[2]]}.{m['tensor']}"] = tensor
-    return native
-
-
-def _torchvision(state: State) -> State:
-    """Torchvision counts layers without stages."""
-    layer = re.compile(rf"features\.(\d+)\.conv\.([\d.]+?)\.{_TENSOR}")
-    plain = re.compile(rf"features\.(\d+)\.([01])\.{_TENSOR}")
-    expanded = {m[1] for key in state if (m := layer.fullmatch(key)) and m[2] == "3"}
-    places = _torchvision_places(
-        state, sorted({int(m[1]) for key in state if (m := layer.fullmatch(key))}), expanded
-    )
-    last = max((stage for stage, _ in places.values()), default=0) + 1
-    native = {}
-    for key, tensor in state.items():
-        if m := layer.fullmatch(key):
-            stage, index = places[int(m[1])]
-            part = _TORCHVISION_PARTS[m[1] in expanded].get(m[2])
-            if part:
-                native[f"stages.{stage}.{index}.{part}.{m['tensor']}"] = tensor
-        elif m := plain.fullmatch(key):
-            native[f"stages.{0 if m[1] == '0' else last}.{_PAIR[m[2]]}.{m['tensor']}"] = tensor
-    return native
-
-
-def _torchvision_places(state: State, numbers: list[int], expanded: set[str]) -> dict[int, tuple[int, int]]:
-    """(stage, layer) of every block: MobileNetV2's where they fit, or else by the changes of width alone.
-
-    Narrow MobileNetV2s have neighbouring stages of one width.
-    """
-    changes = {number for number in numbers if _changes_width(state, number, expanded)}
-    known = [(stage, index) for stage, depth in enumerate(_MOBILENET_V2_DEPTHS, 1) for index in range(depth)]
-    if len(numbers) == len(known):
-        places = dict(zip(numbers, known, strict=True))
-        if all(places[number][1] == 0 for number in changes):
-            return places
-    places, stage, index = {}, 0, 0
-    for number in numbers:
-        stage, index = (stage + 1, 0) if stage == 0 or number in changes else (stage, index + 1)
-        places[number] = (stage, index)
-    return places
-
-
-def _changes_width(state: State, number: int, expanded: set[str]) -> bool:
-    has_expansion = str(number) in expanded
-    first = state.get(f"features.{number}.conv.0.0.weight")
-    last = state.get(f"features.{number}.conv.{2 if has_expansion else 1}.weight")
-    if first is None or last is None or first.dim() != 4 or last.dim() != 4:
-        return False  # Whoever needs these tensors will name them.
-    return first.shape[1 if has_expansion else 0] != last.shape[0]
-
-
-_DIALECTS: tuple[tuple[Callable[[str], bool], Callable[[State], State]], ...] = (
-    (lambda key: key.startswith("stages."), _native),
-    (lambda key: key.startswith("features."), _torchvision),
-    (lambda key: "_depthwise_conv." in key, _densenas),
-    (lambda key: key.startswith("blocks."), _fna),
-)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -74,13 +77,98 @@ def on_meta(module: ModuleT) -> ModuleT:
     return copy.deepcopy(module, memo)
 
 
-def count_madds(module: nn.Module, shape: Sequence[int]) -> int:
-    """Multiply-adds of `module` on one input of `shape` (C, H, W); `module` lies on the meta device."""
-    counter = FlopCounterMode(display=False, custom_mapping=_MADDS)
-    with torch.no_grad(), counter:
+class Meter(ABC):
+    """Adds up what running `module`, which lies on the meta device, costs; a context in which it runs."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    @abstractmethod
+    def __enter__(self) -> Meter:
+        """Start counting."""
+
+    @abstractmethod
+    def __exit__(self, *_: object) -> None:
+        """Stop counting."""
+
+    @abstractmethod
+    def total(self) -> int:
+        """What was counted so far, for one image."""
+
+    @torch.no_grad()
+    def run(self, shape: Sequence[int]) -> None:
+        """Run the module on images of `shape` (C, H, W)."""
         # Two, because norms without running statistics refuse a map of a single pixel.
-        module(torch.empty((2, *shape), device="meta"))
-    return counter.get_total_flops() // 2
+        self._module(torch.empty((2, *shape), device="meta"))
+
+
+class MaddsMeter(Meter):
+    """Multiply-adds, see `Cost`; what runs on several maps counts on each."""
+
+    def __enter__(self) -> Meter:
+        self._counter = FlopCounterMode(display=False, custom_mapping=_MADDS)
+        self._counter.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._counter.__exit__(None, None, None)
+
+    def total(self) -> int:
+        """Multiply-adds so far."""
+        return self._counter.get_total_flops() // 2
+
+
+class ParamsMeter(Meter):
+    """Parameters that are computed with, each once; of a sliced tensor the part that is.
+
+    A batch norm without scale and offset counts as one that has both: the searched layers of a supernet may
+    lack them, the network that is derived has them (spec FNA 2.5).
+    """
+
+    def __enter__(self) -> Meter:
+        self._used: dict[int, int] = {}
+        parameters = {_storage(parameter) for parameter in self._module.parameters()}
+        self._mode = _ParameterUse(parameters, self._used)
+        norms = [m for m in self._module.modules() if isinstance(m, _BatchNorm) and not m.affine]
+        self._hooks = [norm.register_forward_hook(self._note_norm) for norm in norms]
+        self._mode.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._mode.__exit__(None, None, None)
+        for hook in self._hooks:
+            hook.remove()
+
+    def total(self) -> int:
+        """Parameters so far."""
+        return sum(self._used.values())
+
+    def _note_norm(self, norm: nn.Module, _: Any, output: Tensor) -> None:
+        self._used[id(norm)] = max(self._used.get(id(norm), 0), 2 * output.shape[1])
+
+
+class _ParameterUse(TorchDispatchMode):
+    """Notes how much of each parameter, by its storage, is read by something that computes."""
+
+    def __init__(self, parameters: Collection[int], used: dict[int, int]) -> None:
+        super().__init__()
+        self._parameters = parameters
+        self._used = used
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not func.is_view:
+            for value in args:
+                if isinstance(value, Tensor) and (key := _storage(value)) in self._parameters:
+                    self._used[key] = max(self._used.get(key, 0), value.numel())
+        return func(*args, **(kwargs or {}))
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+METERS: dict[str, type[Meter]] = {"madds": MaddsMeter, "params": ParamsMeter}
+"""What can be counted, by the name of the quantity."""
 
 
 def count(module: nn.Module, input_size: tuple[int, int], channels: int = 3) -> Cost:
@@ -91,6 +179,7 @@ def count(module: nn.Module, input_size: tuple[int, int], channels: int = 3) -> 
         input_size: (H, W) in pixels.
         channels: C.
     """
-    shell = on_meta(module).eval()
-    madds = count_madds(shell, (channels, *input_size))
+    with MaddsMeter(on_meta(module).eval()) as meter:
+        meter.run((channels, *input_size))
+        madds = meter.total()
     return Cost(madds, sum(parameter.numel() for parameter in module.parameters()))

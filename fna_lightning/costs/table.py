@@ -1,35 +1,101 @@
-"""The cost of every candidate of a supernet, made once and analytically."""
+"""What every path of a network costs."""
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from fna_lightning.costs.counter import count_madds, on_meta
-from fna_lightning.supernets import LayerChoice, Supernet
+from fna_lightning.choices import Path
+from fna_lightning.costs.knapsack import Term, best_path_within, cheapest_path
+from fna_lightning.errors import ConfigError
+
+Quantity = Literal["madds", "params"]
+UNITS: dict[Quantity, str] = {"madds": "multiply-adds", "params": "parameters"}
 
 
-def tabulate(supernet: Supernet, input_size: tuple[int, int], channels: int = 3) -> None:
-    """Fill `costs` of every choice and `fixed_cost` of `supernet`, for one image of `input_size` (H, W).
+class CostTable(nn.Module):
+    """The cost of a network's paths: a fixed part and a sum of terms over one choice or a few together.
 
-    Every candidate is counted at the resolution at which its choice stands in the network.
+    Its numbers are buffers, so that it follows the module that holds it to its device; none is saved.
+
+    Attributes:
+        quantity: what is counted.
+        fixed: of all that no choice has a part in.
+        sizes: candidates of each choice.
+        terms: what depends on the choices.
     """
-    shell = on_meta(supernet).eval()
-    shell.set_path([0] * len(shell.choices()))
-    shapes: dict[nn.Module, tuple[int, ...]] = {}
 
-    def remember(choice: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        shapes[choice] = tuple(inputs[0].shape[1:])
+    def __init__(self, quantity: Quantity, fixed: float, sizes: Sequence[int], terms: Sequence[Term]) -> None:
+        super().__init__()
+        self.quantity: Quantity = quantity
+        self.fixed = fixed
+        self.sizes = tuple(sizes)
+        self.terms = tuple(terms)
+        for number, term in enumerate(self.terms):
+            self.register_buffer(f"term_{number}", torch.from_numpy(term.costs), persistent=False)
 
-    for choice in shell.choices():
-        choice.register_forward_pre_hook(remember)
-    total = count_madds(shell, (channels, *input_size))
-    on_path = 0
-    for real, choice in zip(supernet.choices(), shell.choices(), strict=True):
-        candidates = cast("LayerChoice", choice).candidates.values()
-        costs = [count_madds(candidate, shapes[choice]) for candidate in candidates]
-        real.costs.copy_(torch.tensor(costs, dtype=torch.float64))
-        on_path += costs[0]
-    supernet.fixed_cost = float(total - on_path)
+    def of(self, path: Path) -> float:
+        """The cost of a path, the fixed part included."""
+        return self.fixed + sum(float(costs[tuple(path[k] for k in choices)]) for choices, costs in self.terms)
+
+    def expected(self, weights: Sequence[Tensor]) -> Tensor:
+        """Scalar float64: the mean cost of paths drawn by `weights`, differentiable; see `searched`."""
+        return self.searched(weights) + self.fixed
+
+    def searched(self, weights: Sequence[Tensor]) -> Tensor:
+        """`expected` without the fixed part, which is what FNA's objective takes (spec FNA 3.3).
+
+        Exact also where a term depends on several choices, since these are drawn independently.
+
+        Args:
+            weights: (n,) probabilities per choice.
+        """
+        sums = []
+        for number, (choices, _) in enumerate(self.terms):
+            product = weights[choices[0]].double()
+            for choice in choices[1:]:
+                product = product[..., None] * weights[choice].double()
+            sums.append((product * self.get_buffer(f"term_{number}")).sum())
+        return torch.stack(sums).sum()
+
+    def cheapest(self) -> list[int]:
+        """The path of the least cost."""
+        return cheapest_path(self.sizes, self.terms)
+
+    def check_limit(self, limit: float | None) -> None:
+        """Complain of a limit that no path keeps.
+
+        Raises:
+            ConfigError: naming what the cheapest path needs.
+        """
+        least = self.of(self.cheapest())
+        if limit is not None and least > limit:
+            raise ConfigError(
+                f"a limit of {limit / 1e6:.1f} M {UNITS[self.quantity]} cannot be met: "
+                f"the cheapest path needs {least / 1e6:.1f} M"
+            )
+
+    def best_within(self, limit: float | None, probabilities: Sequence[Tensor]) -> list[int]:
+        """The most probable path that costs at most `limit`, the first one where several are equal.
+
+        Args:
+            limit: of the whole cost, the fixed part included; None for no limit.
+            probabilities: (n,) per choice, on the CPU.
+
+        Raises:
+            ConfigError: where no path is as cheap as `limit`.
+        """
+        self.check_limit(limit)
+        path = [int(row.argmax()) for row in probabilities]
+        if limit is None or self.of(path) <= limit:
+            return path
+        logs = [row.double().log().numpy() for row in probabilities]
+        return best_path_within(logs, self.terms, limit - self.fixed) or self.cheapest()
+
+    def bounds(self) -> tuple[float, float]:
+        """The least and the largest cost of a path."""
+        dearest = cheapest_path(self.sizes, [Term(choices, costs.max() - costs) for choices, costs in self.terms])
+        return self.of(self.cheapest()), self.of(dearest)

@@ -1,4 +1,4 @@
-"""Data modules: what is trained on, checked before training and the same in every run of one seed."""
+"""Data modules: what is trained on, checked before training and the same in every run of one random seed."""
 
 from fna_lightning.data.base import DataModule, EpochDataset, EpochSubset
 from fna_lightning.data.batches import IGNORED_LABEL, Batch, ClassificationBatch, DetectionBatch, SegmentationBatch

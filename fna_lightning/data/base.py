@@ -20,6 +20,7 @@ from fna_lightning.data.batches import Batch
 from fna_lightning.data.checking.checks import CHECK_IMAGES, ON_ERROR, check_choice
 from fna_lightning.data.checking.leaks import same_files
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, warn
+from fna_lightning.data.label_maps import LabelFiles
 from fna_lightning.data.loading import EpochLoader
 from fna_lightning.data.sampling import EpochSampler, sample_seed, split_indices
 from fna_lightning.errors import ConfigError, DataError
@@ -35,7 +36,7 @@ class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
 
     Args:
         transform: Applied to every sample.
-        random_seed: The run's seed, from which each sample's is derived.
+        random_seed: The run's, from which each sample's is derived.
     """
 
     class_names: tuple[str, ...]
@@ -55,8 +56,8 @@ class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
         """The image file of sample `index`."""
 
     @abstractmethod
-    def load(self, index: int, seed: int) -> SampleT:
-        """Read sample `index` and transform it under `seed`."""
+    def load(self, index: int, random_seed: int) -> SampleT:
+        """Read sample `index` and transform it under `random_seed`."""
 
     @abstractmethod
     def collate(self, samples: Sequence[SampleT]) -> Batch:
@@ -197,6 +198,11 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         if dataset is None:
             raise RuntimeError("the classes are known after setup()")
         return dataset.class_names
+
+    @property
+    def label_files(self) -> LabelFiles | None:
+        """How predicted labels of pixels are written; None where predictions have no files of their own."""
+        return None
 
     @property
     def num_classes(self) -> int:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from collections import Counter
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fna_lightning.complaints import one_line
 from fna_lightning.data.base import DataModule, EpochDataset
 from fna_lightning.data.checking.leaks import same_contents
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         examination = examine(_data_module(overrides))
         show(examination, Console(highlight=False))
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {_one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error, 'how it is used', _hint, _otherwise)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; what was found so far is not listed", file=sys.stderr)
@@ -200,23 +200,15 @@ def _data_module(overrides: list[str]) -> DataModule[Any]:
     return instantiate(settings, on_error="skip", check_images="all")
 
 
-def _one_line(error: BaseException) -> str:
-    """What went wrong and how to mend it, without Hydra's page around it."""
-    cause = error.__cause__ or error
-    if isinstance(error, UserError) or isinstance(cause, UserError):
-        return str(error if isinstance(error, UserError) else cause)
-    if isinstance(error, OverrideParseException):
-        reason = " ".join(str(error).split()).split(" See https")[0]
-        return f"{error.override}: cannot be read ({reason}); --help shows how it is used"
+def _hint(*_: Any) -> str:
+    return f"; the files in {CONF_DIR / 'data'} list all keys"
+
+
+def _otherwise(chain: list[BaseException]) -> str:
+    error, cause = chain[0], chain[0].__cause__ or chain[0]
     if isinstance(cause, (TypeError, ValueError)):
         return f"a setting of data is of the wrong type ({cause}); the files in {CONF_DIR / 'data'} have examples"
     text = " ".join((str(error) if cause is error else f"{error} {cause}").split())
-    unknown = re.search(r"is not in struct full_key: (\S+)", text)
-    if unknown:
-        return f"unknown key {unknown[1]}; the files in {CONF_DIR / 'data'} list all keys"
-    missing = re.search(r"Missing mandatory value: (\S+)", text)
-    if missing:
-        return f"{missing[1]} is not set: give {missing[1]}=<value>"
     return text.split(" Config search path")[0]
 
 

@@ -112,6 +112,16 @@ class LabelMap:
         return table
 
 
+@dataclass(frozen=True)
+class LabelFiles:
+    """How labels that are found in pictures are written to files."""
+
+    label_map: LabelMap
+    """From labels to ids and colours."""
+    suffix: str
+    """What the pictures' names end with before the extension, such as "_leftImg8bit"; their labels' do not."""
+
+
 def build_label_map(
     classes: Mapping[str, int | Sequence[int]] | None = None,
     ignored: Sequence[int] | None = None,

@@ -1,4 +1,4 @@
-"""Which samples come when: order, shards, halves and random seeds as functions of (seed, pass, index).
+"""Which samples come when: order, shards, halves and random seeds as functions of (random seed, pass, index).
 
 Nothing here depends on how many numbers were drawn before. A resumed run therefore sees what the
 uninterrupted run would have seen, and the number of workers changes nothing.
@@ -28,7 +28,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
 
     Args:
         size: Number of samples.
-        seed: Decides the order, together with the epoch.
+        random_seed: Decides the order, together with the epoch.
         shuffle: A new order in every epoch, instead of 0, 1, 2...
         rank: This process, in [0, world_size).
         world_size: Number of processes.
@@ -40,7 +40,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
     def __init__(
         self,
         size: int,
-        seed: int,
+        random_seed: int,
         shuffle: bool,
         rank: int = 0,
         world_size: int = 1,
@@ -48,7 +48,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         drop_tail: bool = True,
         repeat: int = 1,
     ) -> None:
-        super().__init__(range(size), world_size, rank, shuffle, seed, drop_tail)  # pyright: ignore[reportArgumentType]
+        super().__init__(range(size), world_size, rank, shuffle, random_seed, drop_tail)  # pyright: ignore[reportArgumentType]
         self.size = size
         self.drop_tail = drop_tail
         self.repeat = repeat
@@ -89,11 +89,11 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         return np.random.default_rng([self.seed, number]).permutation(self.size)
 
 
-def split_indices(size: int, share: float, seed: int = 520) -> tuple[list[int], list[int]]:
+def split_indices(size: int, share: float, random_seed: int = 520) -> tuple[list[int], list[int]]:
     """Split [0, size) at random into two disjoint lists, the first of floor(share * size) indices.
 
     FNA searches on such halves: the first trains the architecture, the second the weights. Generator
-    and seed are those of the paper's code.
+    and random seed are those of the paper's code.
 
     Raises:
         ConfigError: `share` is not between 0 and 1.
@@ -101,15 +101,15 @@ def split_indices(size: int, share: float, seed: int = 520) -> tuple[list[int], 
     if not 0 < share < 1:
         raise ConfigError(f"the architecture's share of the training set is {share}; it must lie between 0 and 1")
     indices = list(range(size))
-    random.Random(seed).shuffle(indices)
+    random.Random(random_seed).shuffle(indices)
     first = math.floor(share * size)
     return indices[:first], indices[first:]
 
 
-def sample_seed(seed: int, number: int, index: int) -> int:
+def sample_seed(random_seed: int, number: int, index: int) -> int:
     """The 64-bit random seed of one sample in pass `number`: a hash, so that neighbours are unrelated."""
     state = 0
-    for part in (seed, number, index):
+    for part in (random_seed, number, index):
         state = _splitmix(state ^ (part & _MASK))
     return state
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from fna_lightning.blocks.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from fna_lightning.blocks import Backbone, Network
 from fna_lightning.errors import ConfigError
 
 
@@ -28,7 +28,7 @@ class Detections:
         return self.scores.shape[0]
 
 
-class Detector(nn.Module, ABC):
+class Detector(Network, ABC):
     """A network that finds boxes, over a backbone that it is given.
 
     `forward` is convolutions only, with no control flow that depends on data, so that it also runs on the
@@ -45,19 +45,7 @@ class Detector(nn.Module, ABC):
         ConfigError: `num_classes` is less than 1.
     """
 
-    def __init__(
-        self,
-        backbone: nn.Module,
-        num_classes: int,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
-    ) -> None:
-        super().__init__()
-        if num_classes < 1:
-            raise ConfigError(f"num_classes={num_classes}: a detector needs at least one class")
-        self.num_classes = num_classes
-        self.normalize = Normalize(mean, std)
-        self.backbone = backbone
+    noun: ClassVar[str] = "detector"
 
     @abstractmethod
     def forward(self, images: Tensor) -> Any:
@@ -86,14 +74,13 @@ class Detector(nn.Module, ABC):
         """
 
 
-def feature_maps(backbone: nn.Module, names: Sequence[str]) -> tuple[list[int], list[int]]:
+def feature_maps(backbone: Backbone, names: Sequence[str]) -> tuple[list[int], list[int]]:
     """Channels and strides (pixels) of the named feature maps of a backbone.
 
     Raises:
         ConfigError: the backbone has no map of that name.
     """
-    channels = cast("dict[str, int]", backbone.out_channels)
-    strides = cast("dict[str, int]", backbone.strides)
+    channels, strides = backbone.out_channels, backbone.strides
     missing = [name for name in names if name not in channels]
     if missing:
         raise ConfigError(f"features={list(names)}: the backbone has only the maps {list(channels)}")

@@ -71,11 +71,10 @@ def assign(
     labels: Tensor,
     positive: float,
     negative: float,
-    keep_best: bool = True,
     exclusive: bool = False,
 ) -> AnchorTargets:
     """Targets of the anchors (A, 4) of an image with boxes (M, 4) and labels (M,); settings as in `match`."""
-    matches = match(box_iou(boxes, anchors), positive, negative, keep_best, exclusive)
+    matches = match(box_iou(boxes, anchors), positive, negative, exclusive=exclusive)
     is_positive = matches >= 0
     if boxes.shape[0] == 0:
         return AnchorTargets(is_positive, matches != IGNORED, torch.zeros_like(matches), anchors)

@@ -10,7 +10,7 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import sigmoid_focal_loss
 from torchvision.ops.misc import Conv2dNormActivation
 
-from fna_lightning.blocks.normalize import IMAGENET_MEAN, IMAGENET_STD
+from fna_lightning.blocks import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from fna_lightning.detectors.anchors import AnchorGrid, octave_sizes
 from fna_lightning.detectors.base import Detections, Detector, feature_maps
 from fna_lightning.detectors.dense import BoxCoding, DenseOutputs
@@ -51,7 +51,7 @@ class RetinaNet(Detector):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         num_classes: int,
         features: Sequence[str] | None = None,
         fpn_channels: int = 256,
@@ -72,7 +72,7 @@ class RetinaNet(Detector):
         std: Sequence[float] = IMAGENET_STD,
     ) -> None:
         super().__init__(backbone, num_classes, mean, std)
-        self.features = tuple(features or list(backbone.out_channels)[-3:])  # type: ignore[arg-type]
+        self.features = tuple(features or list(backbone.out_channels)[-3:])
         channels, strides = feature_maps(backbone, self.features)
         strides = [*strides, strides[-1] * 2, strides[-1] * 4]
         self.fpn = build_fpn(channels, fpn_channels)
@@ -90,7 +90,7 @@ class RetinaNet(Detector):
 
     def forward(self, images: Tensor) -> DenseOutputs:
         """Predict for (N, 3, H, W) images on [0, 255]; best with H, W divisible by 32."""
-        maps = self.backbone(self.normalize(images))
+        maps = self.maps(images)
         levels = list(self.fpn({name: maps[name] for name in self.features}).values())
         outputs = self.head(levels)
         anchors = self.anchors([(level.shape[-2], level.shape[-1]) for level in levels])

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.ssd import SSDScoringHead
 
-from fna_lightning.blocks import IMAGENET_MEAN, ConvNorm, Norm
+from fna_lightning.blocks import IMAGENET_MEAN, Backbone, ConvNorm, Norm
 from fna_lightning.detectors.anchors import MultiboxGrid, multibox_sizes
 from fna_lightning.detectors.base import Detections, Detector, feature_maps
 from fna_lightning.detectors.dense import BoxCoding, DenseOutputs
@@ -57,7 +57,7 @@ class SSDLite(Detector):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: Backbone,
         num_classes: int,
         features: Sequence[str] | None = None,
         extra_channels: Sequence[int] = (512, 256, 256, 128),
@@ -77,7 +77,7 @@ class SSDLite(Detector):
         std: Sequence[float] = (1.0, 1.0, 1.0),
     ) -> None:
         super().__init__(backbone, num_classes, mean, std)
-        self.features = tuple(features or list(backbone.out_channels)[-2:])  # type: ignore[arg-type]
+        self.features = tuple(features or list(backbone.out_channels)[-2:])
         channels, _ = feature_maps(backbone, self.features)
         widths = [*channels, *extra_channels]
         if len(widths) < 3 or len(anchor_ratios) != len(widths):
@@ -112,7 +112,7 @@ class SSDLite(Detector):
         Raises:
             ConfigError: in training on one image that is so small that the last map is one pixel.
         """
-        maps = self.backbone(self.normalize(images))
+        maps = self.maps(images)
         levels = [maps[name] for name in self.features]
         self._check_batch(levels[-1])
         for layer in self.extras:

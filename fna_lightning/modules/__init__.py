@@ -1,20 +1,26 @@
-"""The LightningModules: parameter adaptation and architecture adaptation."""
+"""The LightningModules: evaluation, parameter adaptation and architecture adaptation."""
 
-from fna_lightning.modules.architecture import ArchitectureAdaptation, SearchOptimizers
+from fna_lightning.modules.architecture import AlphaTraining, ArchitectureAdaptation
 from fna_lightning.modules.base import AdaptationModule
+from fna_lightning.modules.evaluation import EvaluationModule
 from fna_lightning.modules.guard import StepGuard
 from fna_lightning.modules.parameter_groups import ParameterGroups
 from fna_lightning.modules.parameters import ParameterAdaptation
 from fna_lightning.modules.search_data import SearchData
 from fna_lightning.modules.strategy import ActivePathStrategy
+from fna_lightning.modules.supernet import SupernetAdaptation, WeightTraining, searched_part
 
 __all__ = [
     "ActivePathStrategy",
     "AdaptationModule",
+    "AlphaTraining",
     "ArchitectureAdaptation",
+    "EvaluationModule",
     "ParameterAdaptation",
     "ParameterGroups",
     "SearchData",
-    "SearchOptimizers",
     "StepGuard",
+    "SupernetAdaptation",
+    "WeightTraining",
+    "searched_part",
 ]

@@ -1,21 +1,21 @@
-"""What the two LightningModules share."""
+"""What the LightningModules that train share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from fna_lightning.blocks import StagedNetwork
+from fna_lightning.blocks import Backbone, Network
 from fna_lightning.data.batches import Batch
 from fna_lightning.data.sampling import sample_seed
+from fna_lightning.modules.evaluation import EvaluationModule
 from fna_lightning.modules.guard import StepGuard, name_batch
-from fna_lightning.tasks.base import Metric, Task
+from fna_lightning.tasks.base import Task
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 """Parameters, or groups of them as torch's optimisers take them -> optimiser; a partial from the configuration."""
@@ -23,7 +23,7 @@ ScheduleFactory = Callable[..., LRScheduler]
 """(optimiser, steps_per_epoch=, epochs=) -> schedule stepped once an iteration; see `fna_lightning.schedules`."""
 
 
-class AdaptationModule(L.LightningModule):
+class AdaptationModule(EvaluationModule):
     """A network with a backbone that parameters are carried into, trained on one task.
 
     Hyper-parameters are not saved: a run's `config.yaml` holds them, and checkpoints stay plain data.
@@ -31,42 +31,28 @@ class AdaptationModule(L.LightningModule):
     Attributes:
         iteration: batches trained on so far; Lightning's `global_step` counts the steps of every optimiser.
         losses: the terms of the last step by their names in the log, on the device.
-        scores: of the last validation, by name.
-        progress: what the progress bar shows, on the host.
         guard: decides on every update.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         task: Task[Any],
         architecture_text: str,
         random_seed: int,
         guard: StepGuard | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(network, task)
         self.iteration = 0
         self.losses: dict[str, Tensor] = {}
-        self.scores: dict[str, float] = {}
-        self.progress: dict[str, float | str] = {}
         self.guard = guard or StepGuard()
         self._random_seed = random_seed
-        self.network = network
-        self.task = task
         self._architecture_text = architecture_text
-        self._metric: Metric[Any] | None = None
 
     @property
-    def backbone(self) -> StagedNetwork:
+    def backbone(self) -> Backbone:
         """The part that `fna_lightning.remapping.remap` fills."""
-        return self.network.backbone  # pyright: ignore[reportReturnType] - all our networks have one
-
-    @property
-    def metric(self) -> Metric[Any]:
-        """The task's metric over the attached data module's validation set."""
-        if self._metric is None:
-            self._metric = self.task.metric(self.trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]
-        return self._metric
+        return self.network.backbone
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the architecture with its weights, as YAML text, and the count of iterations."""
@@ -87,25 +73,8 @@ class AdaptationModule(L.LightningModule):
         """Where a batch came in this run, counted from 1, and what it holds, for a message."""
         return name_batch(self.current_epoch + 1, iteration, batch.files)
 
-    def on_validation_epoch_start(self) -> None:
-        """Begin a new score."""
-        self.metric.reset()
-
-    def validation_step(self, batch: Batch, _index: int) -> dict[str, Any]:
-        """Take in the predictions of one batch, and hand them to the callbacks as "predictions"."""
-        predictions = self.task.predict(self.network, batch)
-        self.metric.update(predictions, batch)
-        return {"predictions": predictions}
-
-    def on_validation_epoch_end(self) -> None:
-        """Score the set."""
-        self.scores = {name: float(value) for name, value in self.metric.compute().items()}
-        self.progress[self.task.monitor] = self.scores[self.task.monitor]
-        # For callbacks that watch a score; `RunLog` writes them for the loggers.
-        self.log_dict({f"val/{name}": value for name, value in self.scores.items()}, logger=False)
-
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's interface
-        """Make dropout and the like a function of (seed, iteration, rank), so that a resumed run repeats them."""
+        """Make dropout and the like a function of (random seed, iteration, rank): a resumed run repeats them."""
         torch.manual_seed(sample_seed(self._random_seed, self.iteration, self.global_rank))
         self.losses = {}
         self.guard.remember(self.network)

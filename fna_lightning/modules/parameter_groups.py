@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from fna_lightning.blocks import Network
 from fna_lightning.modules.base import OptimizerFactory
 
 
@@ -26,13 +26,13 @@ class ParameterGroups:
     head_lr_factor: float = 1.0
 
     def optimizer(
-        self, factory: OptimizerFactory, network: nn.Module, parameters: Iterable[nn.Parameter]
+        self, factory: OptimizerFactory, network: Network, parameters: Iterable[nn.Parameter]
     ) -> Optimizer:
         """The optimiser of the given ones of `network`'s parameters; its first group has the factory's rate."""
         if self.norm_decay and self.head_lr_factor == 1:
             return factory(parameters)
         norms = _parameters(module for module in network.modules() if isinstance(module, _BatchNorm))
-        backbone = _parameters([cast("nn.Module", network.backbone)])
+        backbone = _parameters([network.backbone])
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for parameter in parameters:
             key = (id(parameter) not in backbone, id(parameter) in norms and not self.norm_decay)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
+from fna_lightning.blocks import Network
 from fna_lightning.data.batches import Batch
 from fna_lightning.modules.base import AdaptationModule, OptimizerFactory, ScheduleFactory
 from fna_lightning.modules.guard import StepGuard
@@ -31,7 +32,7 @@ class ParameterAdaptation(AdaptationModule):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         task: Task[Any],
         architecture_text: str,
         optimizer: OptimizerFactory,

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from fna_lightning.architectures import MobileArchitecture
 from fna_lightning.blocks import ConvNorm, InvertedResidual, StagedNetwork
 from fna_lightning.checkpoints import Seed
+from fna_lightning.choices import LayerChoice
 from fna_lightning.errors import CheckpointError, ConfigError
 from fna_lightning.remapping.strategies import Strategy, hidden_channels, place_vector, place_weight
-from fna_lightning.supernets import LayerChoice
 
 Block = ConvNorm | InvertedResidual
 Placed = dict[str, tuple[str, Tensor]]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fna_lightning.backbones import build_backbone
-from fna_lightning.blocks import StagedNetwork
+from fna_lightning.blocks import Backbone
 from fna_lightning.checkpoints import Seed
 from fna_lightning.errors import CheckpointError
 from fna_lightning.remapping.mobile import Placed, place_seed, place_supernet
@@ -17,7 +17,7 @@ from fna_lightning.remapping.strategies import strategy_named
 @torch.no_grad()
 def remap(
     seed: Seed | None,
-    target: StagedNetwork,
+    target: Backbone,
     strategy: str = "fna",
     supernet: dict[str, Tensor] | None = None,
 ) -> RemapReport:
@@ -52,9 +52,9 @@ def remap(
 
 def _check_fits(seed: Seed) -> None:
     """Hold the tensors of `seed` against the shapes of its architecture."""
-    stages = range(1, seed.architecture.head_stage)
+    maps = [level.name for level in seed.architecture.levels() if level.form != "expand"]
     with torch.device("meta"):
-        expected = build_backbone(seed.architecture, (*stages, seed.architecture.head_stage)).state_dict()
+        expected = build_backbone(seed.architecture, maps).state_dict()
     for name, tensor in seed.state.items():
         if name not in expected:
             raise CheckpointError(f"{seed.source or 'the seed'}: {name} has no place in the seed's architecture")

@@ -13,7 +13,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from fna_lightning.architectures import load_architecture
+from fna_lightning.architectures import load_parts
 from fna_lightning.errors import UserError
 from fna_lightning.files import write_text
 from fna_lightning.reporting.pictures import draw_alphas, draw_architecture, draw_curves, to_png
@@ -122,7 +122,7 @@ def _pictures(folder: Path, given: Mapping[str, Figure]) -> str:
     sections: dict[str, dict[str, Figure]] = {"Pictures": dict(given)}
     notes = []
     for name, file, draw in (
-        ("Architecture", "architecture.yaml", lambda path: [draw_architecture(load_architecture(path))]),
+        ("Architecture", "architecture.yaml", _networks),
         ("Curves", "metrics.csv", draw_curves),
         ("Choices", "alphas.csv", lambda path: [draw_alphas(path)]),
     ):
@@ -139,6 +139,11 @@ def _pictures(folder: Path, given: Mapping[str, Figure]) -> str:
         shown = [_figure(next(images), label, caption=name == "Pictures") for label in group]
         html.append(_section(name, "\n".join(shown)) if shown else "")
     return "\n".join(filter(None, [*html, *notes]))
+
+
+def _networks(path: Path) -> list[Figure]:
+    """One figure for each part of the network that has an architecture."""
+    return [draw_architecture(architecture) for architecture in load_parts(path).values()]
 
 
 def _fitting(figures: list[Figure]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import lightning as L
@@ -16,14 +17,23 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
-from fna_lightning.architectures import MobileArchitecture, architecture_from_dict, load_architecture
-from fna_lightning.blocks import MapName, StagedNetwork
+from fna_lightning.architectures import (
+    Architecture,
+    Parts,
+    load_architecture,
+    load_parts,
+    maps_at,
+    maps_named,
+    parts_from_dict,
+    parts_to_dict,
+)
+from fna_lightning.blocks import Backbone, Network
 from fna_lightning.callbacks import ConfigConsensus, LastCheckpoint, ProgressBar, RemappingCallback, RunLog
 from fna_lightning.checkpoints import PUBLISHED, Seed, checkpoint_of, load_seed, read_file, tensors_of
 from fna_lightning.data.base import DataModule
 from fna_lightning.errors import ConfigError, UserError
 from fna_lightning.files import write_text
-from fna_lightning.modules import AdaptationModule, ParameterGroups, StepGuard
+from fna_lightning.modules import ParameterGroups, StepGuard
 from fna_lightning.runs.checkpoint_io import WholeCheckpoints
 from fna_lightning.runs.folder import plain
 from fna_lightning.runs.ranks import rank
@@ -31,7 +41,7 @@ from fna_lightning.tasks.base import Task
 
 CHECKPOINTS = "checkpoints"
 WANDB_ID = "wandb_id.txt"
-_OF_BACKBONE = ("features", "output_stride")  # of `detector`
+_OF_BACKBONE = ("strides", "features", "output_stride")  # of `detector`
 _OWN_SETTINGS = ("on_nonfinite", "max_nonfinite", "checkpoint_every")  # of `trainer`, besides Lightning's
 
 
@@ -53,29 +63,45 @@ def make(config: DictConfig, **arguments: Any) -> Any:
         raise
 
 
-def resolve_architecture(config: DictConfig) -> MobileArchitecture:
-    """The architecture of `config`, put into it as data, so that the saved configuration is complete."""
-    node = config.architecture
-    if "path" in node:
-        architecture = load_architecture(node.path)
-        with open_dict(config):
-            config.architecture = architecture.to_dict()
-        return architecture
-    return architecture_from_dict(cast("Mapping[str, Any]", OmegaConf.to_container(node)))
-
-
-def out_stages(config: DictConfig, architecture: MobileArchitecture) -> tuple[str, ...]:
-    """Names of the maps that the detector reads; negative numbers count from the last 1x1 convolution.
+def resolve_parts(config: DictConfig) -> Parts:
+    """The architectures of the network's parts, put into `config` as data, so that the saved one is complete.
 
     Raises:
-        ConfigError: where a name is none, see `MapName`.
+        UserError: where they cannot be read.
+        ConfigError: where there is none of the backbone.
     """
-    total = architecture.head_stage + 1
-    names = [MapName.parse(feature) for feature in config.detector.features]
-    return tuple(str(name if name.stage >= 0 else name._replace(stage=total + name.stage)) for name in names)
+    node = config.architecture
+    if "path" in node:
+        parts = load_parts(node.path)
+        with open_dict(config):
+            config.architecture = parts_to_dict(parts)
+    else:
+        parts = parts_from_dict(cast("Mapping[str, Any]", OmegaConf.to_container(node)))
+    if "backbone" not in parts:
+        raise ConfigError(f"architecture: holds that of a {' and a '.join(parts)} alone; add the backbone's")
+    return parts
 
 
-def map_settings(config: DictConfig, architecture: MobileArchitecture) -> dict[str, Any]:
+def out_stages(config: DictConfig, architecture: Architecture) -> tuple[str, ...]:
+    """Names of the maps that the detector reads, by `detector.features` or else `detector.strides`.
+
+    Strides are those before `detector.output_stride` turns some into dilations: the maps stay the same ones.
+
+    Raises:
+        ConfigError: where the backbone has no such map, see `maps_named` and `maps_at`.
+    """
+    levels = architecture.levels()
+    for key, find in (("features", maps_named), ("strides", maps_at)):
+        wanted = config.detector.get(key)
+        if wanted is not None:
+            try:
+                return find(levels, wanted)
+            except ConfigError as error:
+                raise ConfigError(f"detector.{key}={list(wanted)}: {error}") from error
+    raise ConfigError("detector.strides is not set: give those of the maps that it reads, such as [8, 16, 32]")
+
+
+def map_settings(config: DictConfig, architecture: Architecture) -> dict[str, Any]:
     """What the detector asks of `build_backbone` and `build_supernet`: which maps, at which largest stride."""
     return {
         "out_stages": out_stages(config, architecture),
@@ -83,11 +109,21 @@ def map_settings(config: DictConfig, architecture: MobileArchitecture) -> dict[s
     }
 
 
-def build_network(config: DictConfig, backbone: StagedNetwork, num_classes: int) -> nn.Module:
-    """The detector, segmenter or classifier around `backbone`."""
+def build_space(config: DictConfig, parts: Mapping[str, Architecture]) -> Any:
+    """What is searched, from the architecture of its part where the run has one."""
+    space = make(config.space)
+    part = space.func.part
+    return space(parts[part]) if part in parts else space()
+
+
+def build_network(
+    config: DictConfig, backbone: Backbone, num_classes: int, parts: Mapping[str, Any] = MappingProxyType({})
+) -> Network:
+    """The detector, segmenter or classifier around `backbone`; architecture or space of its head from `parts`."""
     own = [key for key in config.detector if key not in _OF_BACKBONE]
     settings = cast("DictConfig", OmegaConf.masked_copy(config.detector, own))
-    return make(settings)(backbone=backbone, num_classes=num_classes)
+    head = {"head": parts["head"]} if "head" in parts else {}
+    return make(settings)(backbone=backbone, num_classes=num_classes, **head)
 
 
 def build_data(config: DictConfig, task: Task[Any]) -> DataModule[Any]:
@@ -151,9 +187,9 @@ def build_remapping(config: DictConfig, folder: Path) -> RemappingCallback:
     return RemappingCallback(seed, config.remap.strategy, supernet, folder / "remapping.csv")
 
 
-def left_out(data: DataModule[Any], module: AdaptationModule) -> dict[str, int]:
+def left_out(data: DataModule[Any], guard: StepGuard) -> dict[str, int]:
     """What a run did not use, in words, and how often."""
-    skipped = {"updates that were not finite": module.guard.skipped} if module.guard.skipped else {}
+    skipped = {"updates that were not finite": guard.skipped} if guard.skipped else {}
     return {**data.left_out, **skipped}
 
 
@@ -238,7 +274,7 @@ def build_recording(config: DictConfig, folder: Path, monitor: str | None) -> li
     return recording
 
 
-def prepare_network(config: DictConfig, network: nn.Module) -> nn.Module:
+def prepare_network(config: DictConfig, network: Network) -> Network:
     """Memory layout and compilation, as asked for; both in place, so that names stay."""
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

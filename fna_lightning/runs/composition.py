@@ -26,8 +26,8 @@ class CheckedLoader(ConfigLoaderImpl):
     hook between composing and building what the configuration names.
     """
 
-    settings_too: ClassVar[bool] = False
-    """Whether all settings are checked, or only what Hydra itself would build."""
+    entry: ClassVar[str | None] = None
+    """The entry point whose settings are all checked; None where only what Hydra itself would build is."""
 
     def load_configuration(
         self,
@@ -50,12 +50,21 @@ class CheckedLoader(ConfigLoaderImpl):
             given = " ".join(text for text in overrides if not text.startswith("hydra.mode="))
             raise ConfigError(f"{given}: {' '.join(str(error).split())}") from error
         check_hydra(config, overrides)
-        if self.settings_too and run_mode == RunMode.RUN:
-            _check_settings(config)
+        _bring_up_to_date(config)
+        if self.entry is not None and run_mode == RunMode.RUN:
+            _check_settings(config, self.entry)
         return config
 
 
-def _check_settings(config: DictConfig) -> None:
+def _bring_up_to_date(config: DictConfig) -> None:
+    """Say what the `config.yaml` of a run from before searches were settings leaves unsaid."""
+    search = config.get("search")
+    if isinstance(search, DictConfig) and "weight_steps" in search and "_target_" not in search:
+        with open_dict(config):
+            search._target_ = "fna_lightning.searches.Bilevel"
+
+
+def _check_settings(config: DictConfig, entry: str) -> None:
     from fna_lightning.runs.validation import check_types  # which loads torch
 
     config = copy.deepcopy(config)
@@ -64,20 +73,20 @@ def _check_settings(config: DictConfig) -> None:
     HydraConfig.instance().set_config(config)
     try:
         with open_dict(config):
-            check_types(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+            check_types(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]), entry)
     finally:
         HydraConfig.instance().cfg = previous
 
 
 @contextlib.contextmanager
-def checked(settings_too: bool) -> Iterator[None]:
+def checked(entry: str | None) -> Iterator[None]:
     """Let Hydra compose through `CheckedLoader`.
 
     Args:
-        settings_too: check all settings, as for a run; else only what Hydra itself would build, as where a
-            configuration is only shown, or in a sweep, where every job checks its own.
+        entry: check all settings, as for a run of this entry point; None checks only what Hydra itself would
+            build, as where a configuration is only shown, or in a sweep, where every job checks its own.
     """
-    CheckedLoader.settings_too = settings_too
+    CheckedLoader.entry = entry
     setattr(hydra_internals, _LOADER, CheckedLoader)
     try:
         yield

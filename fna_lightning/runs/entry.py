@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
@@ -15,6 +16,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from fna_lightning import complaints
+from fna_lightning.complaints import causes
 from fna_lightning.errors import ConfigError, UserError
 from fna_lightning.exit_codes import INTERRUPTED, USER_ERROR
 from fna_lightning.files import CONF_DIR
@@ -27,11 +30,15 @@ _FULL_ERROR, _ASKED = "HYDRA_FULL_ERROR", "FNA_LIGHTNING_FULL_ERROR"
 _NO_OPTION = re.compile(r"Could not find '([^']+)/([^'/]+)'")
 
 
-def launch(main: Callable[[], Any]) -> None:
+def launch(main: Callable[[], Any], script: str) -> None:
     """Run a Hydra main function on checked settings.
 
     What a user can mend is printed as one line, and the exit code is 2; `HYDRA_FULL_ERROR=1` shows the traceback
     instead. Settings are checked before Hydra builds anything of them or makes the run directory.
+
+    Args:
+        main: what Hydra made of the entry point's function.
+        script: the entry point's file, whose name says which settings are its own, wherever they come from.
     """
     # Read when torch is loaded, which is later. Idle threads that spin for long take the cores from loader
     # processes and neighbours, which on a busy machine makes a step ten times slower.
@@ -43,8 +50,13 @@ def launch(main: Callable[[], Any]) -> None:
     _show_traceback = os.environ[_ASKED] == "1"
     # Makes Hydra raise errors to us, instead of printing its own page and leaving with 1.
     os.environ[_FULL_ERROR] = "1"
-    with friendly(), checked(settings_too=_single_run(sys.argv[1:])):
+    with friendly(), checked(entry_name(script) if _single_run(sys.argv[1:]) else None):
         main()
+
+
+def entry_name(script: str) -> str:
+    """`train`, `search` or `evaluate`, from the entry point's file."""
+    return Path(script).stem
 
 
 @contextlib.contextmanager
@@ -101,45 +113,28 @@ def _single_run(arguments: list[str]) -> bool:
 
 def one_line(error: BaseException) -> str:
     """What went wrong and how to mend it, without Hydra's page around it."""
-    chain = _chain(error)
-    for link in chain:
-        if isinstance(link, UserError):
-            # From a loader process an error arrives with its whole traceback, the message last.
-            last = [line for line in str(link).splitlines() if line.strip()][-1]
-            return re.sub(r"^fna_lightning\.errors\.\w+: ", "", last.strip())
-    for link in chain:
-        if isinstance(link, OverrideParseException):
-            reason = str(link).splitlines()[0]
-            return f"{link.override}: cannot be read ({reason}); --help shows how settings are written"
+    return complaints.one_line(error, "how settings are written", _hint, _otherwise)
+
+
+def _hint(key: str, chain: list[BaseException]) -> str:
+    return f": {did_you_mean(key, _keys_beside(chain))}"
+
+
+def _otherwise(chain: list[BaseException]) -> str:
     for link in chain:
         if isinstance(link, MissingConfigException) and (option := _NO_OPTION.search(str(link))):
             return _no_option(option[1], option[2], link.options)
-    text = " ".join(str(link) for link in chain)
-    unknown = re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text)
-    if unknown:
-        return f"unknown key {unknown[1]}: {did_you_mean(unknown[1], _keys_beside(chain))}"
-    missing = re.search(r"Missing mandatory value: (\S+)", text)
-    if missing:
-        return f"{missing[1]} is not set: give {missing[1]}=<value>"
-    lines = [line.strip() for line in str(chain[-1] if str(chain[-1]) else error).splitlines() if line.strip()]
-    return " ".join(lines[:3])
+    text = str(chain[-1] if str(chain[-1]) else chain[0])
+    return " ".join([line.strip() for line in text.splitlines() if line.strip()][:3])
 
 
 def _is_users(error: BaseException) -> bool:
     """Whether Hydra only wraps an error of ours, or complains of the command line itself."""
-    causes = _chain(error)
+    links = causes(error)
     # Hydra reports a malformed override with its parser's own errors behind it.
-    if any(isinstance(link, (UserError, OverrideParseException)) for link in causes):
+    if any(isinstance(link, (UserError, OverrideParseException)) for link in links):
         return True
-    return all(isinstance(link, (HydraException, OmegaConfBaseException)) for link in causes)
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    links, link = [], error
-    while link is not None and link not in links:
-        links.append(link)
-        link = link.__cause__ or link.__context__
-    return links
+    return all(isinstance(link, (HydraException, OmegaConfBaseException)) for link in links)
 
 
 def _no_option(group: str, name: str, options: Sequence[str] | None) -> str:

@@ -10,18 +10,16 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from fna_lightning.architectures import architecture_yaml
 from fna_lightning.backbones import build_backbone
 from fna_lightning.callbacks import EvaluationTimekeeper, PredictionFiles
 from fna_lightning.checkpoints import checkpoint_of
-from fna_lightning.data import CityscapesDataModule, DataModule
+from fna_lightning.data import DataModule
 from fna_lightning.errors import CheckpointError, ConfigError
-from fna_lightning.modules import ParameterAdaptation
+from fna_lightning.modules import EvaluationModule
 from fna_lightning.runs import build
 from fna_lightning.runs.folder import begin, conclude, save_config
 from fna_lightning.runs.samples import sample_pictures
 from fna_lightning.runs.validation import check_types
-from fna_lightning.tasks import CocoMetric, SegmentationMetric
 
 
 def evaluate(config: DictConfig) -> float:
@@ -33,19 +31,18 @@ def evaluate(config: DictConfig) -> float:
     folder = begin(config)
     checkpoint = checkpoint_of(config.checkpoint)
     _adopt(config, checkpoint)
-    check_types(config)
-    architecture = build.resolve_architecture(config)
+    check_types(config, "evaluate")
+    parts = build.resolve_parts(config)
     task = build.make(config.task)
-    backbone = build_backbone(architecture, **build.map_settings(config, architecture))
+    backbone = build_backbone(parts["backbone"], **build.map_settings(config, parts["backbone"]))
     data = build.make(config.data)
     data.prepare_data()
     data.setup("validate")
     build.check_task(data, task, config)
-    network = build.build_network(config, backbone, data.num_classes)
+    network = build.build_network(config, backbone, data.num_classes, parts)
     build.load_parameters(network, checkpoint)
     build.prepare_network(config, network)
-    text = architecture_yaml(architecture)
-    module = ParameterAdaptation(network, task, text, build.make(config.optimizer), build.make(config.schedule))
+    module = EvaluationModule(network, task)
     clock = EvaluationTimekeeper()
     trainer = build.build_trainer(config, folder, [clock, *_prediction_files(config, folder, data)])
     save_config(config, folder)
@@ -63,13 +60,15 @@ def _prediction_files(config: DictConfig, folder: Path, data: DataModule[Any]) -
     """
     if not config.save_predictions:
         return []
-    if not isinstance(data, CityscapesDataModule):
+    if data.label_files is None:
         raise ConfigError("save_predictions=true: only labels of pixels are written so; leave it out")
-    return [PredictionFiles(folder / "predictions", data.label_map, Path(data.image_suffix).stem)]
+    return [PredictionFiles(folder / "predictions", data.label_files)]
 
 
 def _adopt(config: DictConfig, checkpoint: Path) -> None:
     """Take network, task and data set from the training run, where the command line does not say otherwise.
+
+    Optimiser and schedule come along for the record, `results.json`: nothing here is made of them.
 
     Raises:
         CheckpointError: where the run's configuration is not beside the checkpoint, or cannot be read.
@@ -95,20 +94,16 @@ def _adopt(config: DictConfig, checkpoint: Path) -> None:
 def _finish(
     config: DictConfig,
     folder: Path,
-    module: ParameterAdaptation,
+    module: EvaluationModule,
     data: DataModule[Any],
     clock: EvaluationTimekeeper,
 ) -> None:
-    metric, scores = module.metric, module.scores
-    if isinstance(metric, CocoMetric):
-        metric.write_results(folder / "detections.json")
-    if isinstance(metric, CocoMetric | SegmentationMetric):
-        scores = scores | metric.class_scores()
+    module.metric.save_results(folder)
     conclude(
         config,
         folder,
         title="Evaluation",
-        metrics=scores,
+        metrics=module.scores | module.metric.class_scores(),
         objective=module.scores[module.task.monitor],
         network=module.network,
         clock=clock,

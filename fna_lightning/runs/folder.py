@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shlex
 import warnings
 from pathlib import Path
@@ -94,21 +93,21 @@ def save_config(config: DictConfig, folder: Path) -> None:
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))) + _HYDRA.lstrip())
 
 
-def training_command(folder: Path) -> str | None:
-    """The command that trains what the search in `folder` found: by its recipe's partner, on the same data.
+def training_command(config: DictConfig, folder: Path) -> str | None:
+    """The command that trains what the search in `folder` found: by the recipe `train_with`, on the same data.
 
-    None for a search that was started from a saved configuration, which does not name its recipe.
+    None where the search's recipe names none, and for a search that was started from a saved configuration: what
+    its data are is not on its command line.
     """
     kept = ("data", "detector", "seed", "strategy", "logger")
-    experiment = HydraConfig.get().runtime.choices.get("experiment")
-    if experiment is None:
+    recipe = config.get("train_with")
+    if recipe is None or "experiment" not in HydraConfig.get().runtime.choices:
         return None
-    partner = re.sub(r"[/_]search$", lambda match: "/train" if match[0] == "/search" else "", experiment)
     overrides = [
         text for text in HydraConfig.get().overrides.task if text.lstrip("+~").split("=")[0].split(".")[0] in kept
     ]
     return shlex.join(
-        ["python", "train.py", f"experiment={partner}", f"architecture={relative_path(folder)}", *overrides]
+        ["python", "train.py", f"experiment={recipe}", f"architecture={relative_path(folder)}", *overrides]
     )
 
 

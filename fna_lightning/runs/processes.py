@@ -25,7 +25,7 @@ from omegaconf import DictConfig, ListConfig
 from fna_lightning.errors import ConfigError, UserError
 from fna_lightning.exit_codes import INTERRUPTED, REQUEUE, TERMINATED, USER_ERROR
 from fna_lightning.reporting.results import read_results
-from fna_lightning.runs.entry import friendly
+from fna_lightning.runs.entry import entry_name, friendly
 from fna_lightning.runs.folder import run_folder, save_config
 from fna_lightning.runs.validation import check_types
 
@@ -66,7 +66,7 @@ def run_job(script: str, work: Callable[[DictConfig], float], config: DictConfig
     """
     # On another machine or in a worker of joblib's, an exit would lose the message: Hydra carries the error home.
     with contextlib.nullcontext() if _away() else friendly():
-        check_types(config)
+        check_types(config, entry_name(script))
         outer = outer_launcher(os.environ)
         processes = processes_to_start(config.strategy, _is_multirun(), outer)
         if processes == 0:

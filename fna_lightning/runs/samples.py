@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fna_lightning.data.batches import DetectionBatch, SegmentationBatch
-from fna_lightning.modules import ParameterAdaptation
+from fna_lightning.modules import EvaluationModule
 from fna_lightning.reporting.pictures import draw_class_scores, draw_detections, draw_segmentations
 from fna_lightning.tasks import SegmentationMetric
 
@@ -19,7 +19,7 @@ _MOST = 6
 
 
 @torch.no_grad()
-def sample_pictures(module: ParameterAdaptation) -> dict[str, Figure]:
+def sample_pictures(module: EvaluationModule) -> dict[str, Figure]:
     """What was found in the first validation images beside the truth; nothing for tasks without a picture."""
     data = module.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
     batch = next(iter(data.val_dataloader()))
@@ -34,7 +34,7 @@ def sample_pictures(module: ParameterAdaptation) -> dict[str, Figure]:
 
 
 def _segmentations(
-    module: ParameterAdaptation, data: Any, batch: SegmentationBatch, found: list[Tensor]
+    module: EvaluationModule, data: Any, batch: SegmentationBatch, found: list[Tensor]
 ) -> dict[str, Figure]:
     """Labels of pixels, and the scores of the validation that was last."""
     images = [image[:, :h, :w] for image, (h, w) in zip(batch.images, batch.sizes.tolist(), strict=True)]

@@ -2,46 +2,20 @@
 
 A group with a `_target_` is described by the constructor that it names: its arguments are the keys, their
 annotations the types. The classes below describe what no constructor takes by that name; a `Built` one adds to
-such a group, or says more narrowly what the constructor's annotation leaves open. They are read by
-`validation.check_types` and never instantiated; the values themselves are in `conf/`.
+such a group, or says more narrowly what the constructor's annotation leaves open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
+from fna_lightning.costs import Quantity
 from fna_lightning.remapping import STRATEGIES
+from fna_lightning.settings import Built, Count, Group, Limit, Optimizer, Positive, PositiveAmount, Schedule
 
-
-class Limit(NamedTuple):
-    """What a value of the right type must satisfy besides."""
-
-    holds: Callable[[Any], bool]
-    words: str
-
-
-Count = Annotated[int, Limit(lambda number: number >= 0, "0 or more")]
-Positive = Annotated[int, Limit(lambda number: number >= 1, "1 or more")]
-Amount = Annotated[float, Limit(lambda number: number >= 0, "0 or more")]
-PositiveAmount = Annotated[float, Limit(lambda number: number > 0, "above 0")]
-Share = Annotated[float, Limit(lambda number: 0 < number < 1, "between 0 and 1")]
 RandomSeed = Annotated[int, Limit(lambda number: 0 <= number < 2**32, "from 0 to 4294967295")]
 RemapStrategy = Annotated[str, Limit(lambda name: name in STRATEGIES, f"one of {', '.join(STRATEGIES)}")]
-
-
-@dataclass
-class Group:
-    """Settings that belong together."""
-
-
-@dataclass
-class Built(Group):
-    """A group whose `_target_` is called with it."""
-
-    given: ClassVar[tuple[str, ...]] = ()
-    """Arguments that the run gives, and no setting."""
 
 
 @dataclass
@@ -102,8 +76,10 @@ class Detector(Built):
 
     given: ClassVar[tuple[str, ...]] = ("backbone", "num_classes")
 
-    features: list[int | str]
-    """Maps of the backbone that it reads: stages, or as 6.expand; negative numbers count from the last 1x1."""
+    strides: list[int | str] | None = None
+    """Maps of the backbone that it reads: strides, or as 16.expand, last (stage) and head (the last 1x1)."""
+    features: list[int | str] | None = None
+    """The same maps by name, which wins: stages, or as 6.expand; negative numbers count from the last 1x1."""
     output_stride: Positive | None = None
     """Largest stride of the backbone, beyond which strides become dilations; null leaves it as it is."""
 
@@ -126,30 +102,6 @@ class AdoptedData(Data, Adopted):
 
 
 @dataclass
-class Optimizer(Built):
-    """`optimizer`, and the two of a search."""
-
-    given: ClassVar[tuple[str, ...]] = ("params",)
-
-    lr: Amount
-    """Learning rate at the start, after the warm-up."""
-    weight_decay: Amount
-    """Factor of the L2 term, for AdamW of the decay."""
-
-
-@dataclass
-class Schedule(Built):
-    """`schedule` of the learning rate."""
-
-    given: ClassVar[tuple[str, ...]] = ("optimizer", "steps_per_epoch", "epochs")
-
-    warmup_steps: Count
-    """Iterations of linear growth at the start."""
-    warmup_factor: Annotated[float, Limit(lambda factor: 0 < factor <= 1, "above 0, at most 1")]
-    """Share of the learning rate with which it starts."""
-
-
-@dataclass
 class Space(Built):
     """`space`: what a search chooses among."""
 
@@ -157,31 +109,8 @@ class Space(Built):
 
 
 @dataclass
-class Search(Group):
-    """`search`: how the two kinds of steps alternate (FNA, section 3.3)."""
-
-    share: Share
-    """Part of the training images that is the architecture's."""
-    augment_weight_half: bool
-    """Whether the weights' images are augmented."""
-    warmup_epochs: Count
-    """Epochs without architecture steps."""
-    weight_steps: Positive
-    """Weight steps per architecture step."""
-    temperature: PositiveAmount
-    """Of the softmax over the architecture parameters."""
-    clip_weights: PositiveAmount | None
-    """Largest L2 norm of the weights' gradient."""
-    clip_architecture: PositiveAmount | None
-    """Largest L2 norm of the architecture parameters' gradient."""
-    log_every: Positive
-    """Iterations between two records of the architecture parameters."""
-    weights: Optimizer
-    """Optimiser of the weights."""
-    schedule: Schedule
-    """Schedule of the weights' learning rate."""
-    architecture: Optimizer
-    """Optimiser of the architecture parameters."""
+class Search(Built):
+    """`search`: how an architecture is found; the class that is named describes its settings."""
 
 
 @dataclass
@@ -194,14 +123,20 @@ class CountedCost(Group):
 
 @dataclass
 class Cost(CountedCost):
-    """`cost` of a search: the second term of its objective (FNA, equation 6)."""
+    """`cost` of a search: the hard limit, and what the objective of a gradient search adds (FNA, equation 6)."""
 
     weight: float
     """Lambda: weight of the logarithm of the expected cost."""
     log_base: PositiveAmount
     """Tau: base of that logarithm."""
     target: PositiveAmount | None
-    """Multiply-adds of the whole backbone that the result never exceeds."""
+    """Cost of the whole backbone towards which the objective pulls; the limit as well, where there is no other."""
+    quantity: Quantity = "madds"
+    """What is counted and limited: multiply-adds or parameters."""
+    limit: PositiveAmount | None = None
+    """Cost that the result never exceeds; null takes the target."""
+    limit_size: tuple[Positive, Positive] | None = None
+    """[height, width] in pixels at which limit and target count; null takes `input_size`."""
 
 
 @dataclass
@@ -292,6 +227,8 @@ class SearchSettings(Settings):
     search: Search
     parameters: Parameters
     cost: Cost
+    train_with: str | None = None
+    """Recipe of `train.py` for what is found, named in the command that is printed at the end."""
 
 
 @dataclass
@@ -311,4 +248,9 @@ class EvaluateSettings(Settings):
     cost: CountedCost | None = None
 
 
-ENTRIES = (TrainSettings, SearchSettings, EvaluateSettings)
+ENTRIES: dict[str, type[Settings]] = {
+    "train": TrainSettings,
+    "search": SearchSettings,
+    "evaluate": EvaluateSettings,
+}
+"""What the settings of every entry point are, by its name."""

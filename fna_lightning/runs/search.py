@@ -1,32 +1,114 @@
-"""What `search.py` does: architecture adaptation, from a seed to `architecture.yaml`."""
+"""What `search.py` does: build what is searched, run the search of the settings, conclude with what it found."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
+import lightning as L
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig
 
-from fna_lightning.architectures import architecture_yaml, save_architecture
+from fna_lightning.architectures import save_parts
 from fna_lightning.backbones import build_backbone
-from fna_lightning.callbacks import ArchitectureLog, Timekeeper, diagnose
-from fna_lightning.costs import tabulate
+from fna_lightning.blocks import Network
+from fna_lightning.callbacks import Timekeeper
+from fna_lightning.choices import Choices
+from fna_lightning.costs import CostTable, tabulate
 from fna_lightning.errors import ConfigError
-from fna_lightning.modules import ActivePathStrategy, ArchitectureAdaptation, SearchData, SearchOptimizers
+from fna_lightning.modules import ActivePathStrategy, searched_part
 from fna_lightning.runs import build
 from fna_lightning.runs.folder import begin, conclude, save_config, training_command
-from fna_lightning.search import GIGA, CostObjective
+from fna_lightning.search import CostObjective
+from fna_lightning.searches import SearchJob
 from fna_lightning.supernets import build_supernet
+
+_Size = tuple[int, int]
 
 
 def search(config: DictConfig) -> float:
     """Search, derive, write the results down.
 
     Returns:
-        The expected multiply-adds at the end, in 1e9.
+        What the search gives sweeps to compare.
 
     Raises:
         UserError: what the user can mend, before any training.
     """
+    _check(config)
+    folder = begin(config)
+    parts = build.resolve_parts(config)
+    task = build.make(config.task)
+    fit = _Fit(config, folder)
+    space = build.build_space(config, parts)
+    maps = build.map_settings(config, parts["backbone"])
+    in_backbone = space.part == "backbone"
+    backbone = build_supernet(space, **maps) if in_backbone else build_backbone(parts["backbone"], **maps)
+    data = build.build_data(config, task)
+    network = build.build_network(config, backbone, data.num_classes, {**parts, space.part: space})
+    network = build.prepare_network(config, network)
+    guard = build.build_guard(config)
+    cost, limit = _count(config, network)
+    job = SearchJob(
+        network=network,
+        task=task,
+        data=data,
+        parts=parts,
+        cost=cost,
+        limit=limit,
+        objective=CostObjective(config.cost.weight, config.cost.log_base, config.cost.target),
+        groups=build.build_groups(config),
+        guard=guard,
+        random_seed=config.random_seed,
+        folder=folder,
+        fit=fit,
+    )
+    result = build.make(config.search).run(job)
+    if fit.is_first_rank:
+        found = parts | Choices(searched_part(network)).derive(result.path)
+        save_parts(found, folder)
+        counted = build_backbone(found["backbone"], **maps)
+        conclude(
+            config,
+            folder,
+            title="Architecture search",
+            metrics=result.metrics,
+            objective=result.objective,
+            network=counted if in_backbone else build.build_network(config, counted, data.num_classes, found),
+            clock=fit.clock,
+            left_out=build.left_out(data, guard),
+            next_command=training_command(config, folder),
+        )
+    return result.objective
+
+
+class _Fit:
+    """The run's trainer around the module of a search, see `fna_lightning.searches.base.Fit`."""
+
+    def __init__(self, config: DictConfig, folder: Path) -> None:
+        self.clock = Timekeeper()
+        self.is_first_rank = True
+        self._config = config
+        self._folder = folder
+        self._remapping = build.build_remapping(config, folder)
+
+    def __call__(
+        self, module: L.LightningModule, data: L.LightningDataModule, callbacks: Sequence[Callback] = ()
+    ) -> None:
+        config, folder = self._config, self._folder
+        # A path leaves most parameters without gradient, which plain DDP refuses.
+        options: dict[str, Any] = {"strategy": ActivePathStrategy()} if config.strategy.strategy == "ddp" else {}
+        recording = build.build_recording(config, folder, None)
+        trainer = build.build_trainer(
+            config, folder, [self._remapping, *recording, *callbacks, self.clock], **options
+        )
+        self.is_first_rank = trainer.is_global_zero
+        save_config(config, folder)
+        trainer.fit(module, datamodule=data, ckpt_path=build.resume_path(config, folder))
+
+
+def _check(config: DictConfig) -> None:
     if config.compile:
         raise ConfigError(
             "compile=true: the search's network changes with every path; compile in train.py instead"
@@ -36,72 +118,19 @@ def search(config: DictConfig) -> float:
         raise ConfigError(
             f"trainer.precision={config.trainer.precision}: the search runs in 32-true or bf16-mixed"
         )
-    folder = begin(config)
-    architecture = build.resolve_architecture(config)
-    task = build.make(config.task)
-    remapping = build.build_remapping(config, folder)
-    maps = build.map_settings(config, architecture)
-    supernet = build_supernet(
-        build.make(config.space)(architecture), **maps, temperature=config.search.temperature
-    )
-    tabulate(supernet, cast("tuple[int, int]", tuple(config.cost.input_size)))
-    data = build.build_data(config, task)
-    network = build.prepare_network(config, build.build_network(config, supernet, data.num_classes))
-    module = ArchitectureAdaptation(
-        network,
-        task,
-        architecture_yaml(architecture),
-        CostObjective(config.cost.weight, config.cost.log_base, config.cost.target),
-        _optimizers(config),
-        config.search.warmup_epochs,
-        config.random_seed,
-        build.build_guard(config),
-    )
-    options = config.search
-    halves = SearchData(
-        data, options.share, options.augment_weight_half, options.warmup_epochs, options.weight_steps
-    )
-    clock = Timekeeper()
-    callbacks = [
-        remapping,
-        *build.build_recording(config, folder, None),
-        ArchitectureLog(folder, options.log_every),
-        clock,
-    ]
-    trainer = build.build_trainer(config, folder, callbacks, **_strategy(config))
-    save_config(config, folder)
-    trainer.fit(module, datamodule=halves, ckpt_path=build.resume_path(config, folder))
-    figures = diagnose(supernet)
-    if trainer.is_global_zero:
-        found = supernet.architecture_of(supernet.best_path(module.objective.limit(supernet)))
-        save_architecture(found, folder / "architecture.yaml")
-        save_architecture(found, folder / "architecture.txt")
-        conclude(
-            config,
-            folder,
-            title="Architecture search",
-            metrics=figures,
-            objective=figures["expected_madds"] / GIGA,
-            network=build_backbone(found, **maps),
-            clock=clock,
-            left_out=build.left_out(data, module),
-            next_command=training_command(folder),
-        )
-    return figures["expected_madds"] / GIGA
 
 
-def _optimizers(config: DictConfig) -> SearchOptimizers:
-    options = config.search
-    return SearchOptimizers(
-        weights=build.make(options.weights),
-        architecture=build.make(options.architecture),
-        schedule=build.make(options.schedule),
-        clip_weights=options.clip_weights,
-        clip_architecture=options.clip_architecture,
-        groups=build.build_groups(config),
-    )
+def _count(config: DictConfig, network: Network) -> tuple[CostTable, float | None]:
+    """What the paths cost, and the hard limit: of the backbone where all choices are in there, else of the whole.
 
-
-def _strategy(config: DictConfig) -> dict[str, Any]:
-    """A path leaves most parameters without gradient, which plain DDP refuses."""
-    return {"strategy": ActivePathStrategy()} if config.strategy.strategy == "ddp" else {}
+    Raises:
+        ConfigError: where no path keeps the limit.
+    """
+    settings = config.cost
+    size = cast("_Size", tuple(settings.get("limit_size") or settings.input_size))
+    backbone = network.backbone
+    counted = backbone if searched_part(network) is backbone else network
+    cost = tabulate(counted, size, settings.get("quantity", "madds"))
+    limit = settings.get("limit") or settings.target
+    cost.check_limit(limit)
+    return cost, limit

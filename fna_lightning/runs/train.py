@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from fna_lightning.architectures import architecture_yaml, save_architecture
+from fna_lightning.architectures import parts_yaml, save_parts
 from fna_lightning.backbones import build_backbone
 from fna_lightning.callbacks import BatchNormCalibration, Timekeeper
 from fna_lightning.modules import ParameterAdaptation
@@ -23,34 +23,34 @@ def train(config: DictConfig) -> float:
         The task's monitored score, for sweeps.
     """
     folder = begin(config)
-    architecture = build.resolve_architecture(config)
+    parts = build.resolve_parts(config)
     task = build.make(config.task)
     remapping = build.build_remapping(config, folder)
-    backbone = build_backbone(architecture, **build.map_settings(config, architecture))
+    backbone = build_backbone(parts["backbone"], **build.map_settings(config, parts["backbone"]))
     data = build.build_data(config, task)
-    network = build.prepare_network(config, build.build_network(config, backbone, data.num_classes))
+    network = build.prepare_network(config, build.build_network(config, backbone, data.num_classes, parts))
     callbacks: list[Any] = [remapping]
     if config.checkpoint is not None:
         build.load_parameters(network, config.checkpoint)
         callbacks = []
     if config.remap.calibration_batches:
         callbacks.append(BatchNormCalibration(config.remap.calibration_batches))
+    guard = build.build_guard(config)
     module = ParameterAdaptation(
         network,
         task,
-        architecture_yaml(architecture),
+        parts_yaml(parts),
         build.make(config.optimizer),
         build.make(config.schedule),
         config.random_seed,
-        build.build_guard(config),
+        guard,
         build.build_groups(config),
     )
     clock = Timekeeper()
     callbacks += [clock, *build.build_recording(config, folder, f"val/{task.monitor}")]
     trainer = build.build_trainer(config, folder, callbacks, gradient_clip_val=config.clip)
     save_config(config, folder)
-    save_architecture(architecture, folder / "architecture.yaml")
-    save_architecture(architecture, folder / "architecture.txt")
+    save_parts(parts, folder)
     trainer.fit(module, datamodule=data, ckpt_path=build.resume_path(config, folder))
     trainer.validate(module, datamodule=data, verbose=False)
     if trainer.is_global_zero:
@@ -62,7 +62,7 @@ def train(config: DictConfig) -> float:
             objective=module.scores[task.monitor],
             network=module.network,
             clock=clock,
-            left_out=build.left_out(data, module),
+            left_out=build.left_out(data, guard),
             pictures=sample_pictures(module),
             next_command=f"python evaluate.py checkpoint={relative_path(folder)}",
         )

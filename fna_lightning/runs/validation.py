@@ -1,7 +1,8 @@
 """Every setting held against its schema before anything is built: its name, its type, and what it may be.
 
-A group is held against its class in `schema`. Where it has a `_target_`, the arguments of what that names are
-allowed as well, each with its annotation. A key that neither knows is an error wherever it was written.
+A group is held against its class in `schema`, or the one that its `_target_` owns as `Settings`. Where it has a
+`_target_`, the arguments of what that names are allowed as well, each with its annotation. A key that neither
+knows is an error wherever it was written.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from fna_lightning.errors import ConfigError
 from fna_lightning.runs.hints import did_you_mean
-from fna_lightning.runs.schema import ENTRIES, Adopted, Built, Group, Limit
+from fna_lightning.runs.schema import ENTRIES, Adopted, Settings
+from fna_lightning.settings import Built, Group, Limit
 from fna_lightning.targets import check_targets, resolve_target
 
 _MISSING = "???"
@@ -39,10 +41,14 @@ _WORDS: dict[Any, str] = {
 }
 
 
-def check_types(config: DictConfig) -> None:
+def check_types(config: DictConfig, entry: str) -> None:
     """Hold all settings against their schema, and what they name against the list of `targets`.
 
     Interpolations in `config` are replaced by their values, so that what was checked is what is used.
+
+    Args:
+        config: an entry point's settings.
+        entry: which one's: `train`, `search` or `evaluate`.
 
     Raises:
         ConfigError: naming key, value and what would do.
@@ -50,12 +56,31 @@ def check_types(config: DictConfig) -> None:
     OmegaConf.resolve(config)
     settings = typing.cast("dict[str, Any]", OmegaConf.to_container(config))
     check_targets(settings)
-    # Which entry point it is for: the one whose settings differ least from these.
-    entry = min(ENTRIES, key=lambda schema: len(set(settings) ^ set(_fields(schema))))
-    _check_group("", settings, entry)
+    _check_owner(settings, entry)
+    _check_group("", settings, ENTRIES[entry])
+
+
+def _check_owner(settings: Mapping[str, Any], entry: str) -> None:
+    """Refuse settings, as a run of another entry point saves them, as a whole instead of key by key."""
+    foreign = sorted(settings.keys() - _fields(ENTRIES[entry]).keys())
+    owner = next((name for name, schema in ENTRIES.items() if _is_whole(settings, schema)), None)
+    if foreign and owner:
+        raise ConfigError(
+            f"{', '.join(foreign)}: settings of {owner}.py, unknown to {entry}.py; "
+            f"run this configuration by {owner}.py"
+        )
+
+
+def _is_whole(settings: Mapping[str, Any], schema: type[Settings]) -> bool:
+    """Whether nothing is missing and nothing unknown, as far as names go."""
+    required = {field.name for field in dataclasses.fields(schema) if field.default is dataclasses.MISSING}
+    return required <= settings.keys() <= _fields(schema).keys()
 
 
 def _check_group(key: str, node: Mapping[Any, Any], schema: type[Group]) -> None:
+    owner = resolve_target(key, node["_target_"]) if issubclass(schema, Built) and "_target_" in node else None
+    owned = getattr(owner, "Settings", None)
+    schema = owned or schema
     kinds, takes_more = _keys(key, node, schema)
     for name, value in node.items():
         place = f"{key}.{name}" if key else str(name)
@@ -64,7 +89,7 @@ def _check_group(key: str, node: Mapping[Any, Any], schema: type[Group]) -> None
         elif not takes_more:
             names = [str(kind) for kind in kinds if kind not in _OF_HYDRA]
             raise ConfigError(f"unknown key {place}={_short(value)}: {did_you_mean(place, names)}")
-    if not issubclass(schema, Built):
+    if owned or not issubclass(schema, Built):
         for field in dataclasses.fields(schema):
             if field.name not in node and field.default is dataclasses.MISSING:
                 place = f"{key}.{field.name}" if key else field.name

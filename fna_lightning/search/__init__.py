@@ -1,16 +1,19 @@
 """The search algorithms, free of Lightning."""
 
+from fna_lightning.search.alphas import Alphas
 from fna_lightning.search.alternation import AlternatingLoader, SearchBatch
-from fna_lightning.search.bilevel import BilevelSearch, Stepper, Update, architecture_weights
+from fna_lightning.search.bilevel import BilevelSearch
 from fna_lightning.search.objective import GIGA, CostObjective
+from fna_lightning.search.single_path import SinglePathTraining, Stepper, Update
 
 __all__ = [
     "GIGA",
+    "Alphas",
     "AlternatingLoader",
     "BilevelSearch",
     "CostObjective",
     "SearchBatch",
+    "SinglePathTraining",
     "Stepper",
     "Update",
-    "architecture_weights",
 ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from fna_lightning.costs import CostTable
 from fna_lightning.errors import ConfigError
-from fna_lightning.supernets import Supernet
 
 GIGA = 1e9
 
@@ -18,13 +19,12 @@ class CostObjective:
     """lambda * log_tau(cost), or lambda * |log_tau(cost / target)| (FNA, equation 6; spec FNA 3.3).
 
     The bare term pulls for ever towards cheap candidates, and searches have collapsed to skips under it.
-    With a target the pull ends, and turns round, where the network costs what was asked for; the
-    derived network then never exceeds it.
+    With a target the pull ends, and turns round, where the network costs what was asked for.
 
     Attributes:
         weight: lambda.
         log_base: tau.
-        target: multiply-adds of the whole backbone, at the input size at which costs were tabulated.
+        target: cost of all that is counted, in the unit and at the input size of the table.
 
     Raises:
         ConfigError: for values with which there is no logarithm.
@@ -40,15 +40,13 @@ class CostObjective:
         if self.target is not None and self.target <= 0:
             raise ConfigError(f"cost.target={self.target}: give multiply-adds, such as 3.0e9")
 
-    def __call__(self, supernet: Supernet) -> Tensor:
-        """Scalar float64, differentiable in the supernet's alphas."""
-        cost = supernet.expected_cost()
-        if self.target is None:
-            ratio = (cost / GIGA).log()
-        else:
-            ratio = ((cost + supernet.fixed_cost) / self.target).log().abs()
-        return self.weight / math.log(self.log_base) * ratio
+    def __call__(self, cost: CostTable, weights: Sequence[Tensor]) -> Tensor:
+        """Scalar float64, differentiable in the mixture's `weights`.
 
-    def limit(self, supernet: Supernet) -> float | None:
-        """What the choices of a derived network may cost together; None without target."""
-        return None if self.target is None else self.target - supernet.fixed_cost
+        Without a target FNA's term counts the choices alone.
+        """
+        if self.target is None:
+            ratio = (cost.searched(weights) / GIGA).log()
+        else:
+            ratio = (cost.expected(weights) / self.target).log().abs()
+        return self.weight / math.log(self.log_base) * ratio

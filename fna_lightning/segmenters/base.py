@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fna_lightning.blocks import IMAGENET_MEAN, IMAGENET_STD, Normalize, StagedNetwork
-from fna_lightning.errors import ConfigError
+from fna_lightning.blocks import Network
 
 
-class Segmenter(nn.Module, ABC):
+class Segmenter(Network, ABC):
     """A network that gives every pixel a class, over a backbone that it is given.
 
     `forward` is convolutions and interpolation only, so that it also runs on the meta device (where costs are
@@ -29,19 +29,8 @@ class Segmenter(nn.Module, ABC):
         ConfigError: `num_classes` is less than 2.
     """
 
-    def __init__(
-        self,
-        backbone: StagedNetwork,
-        num_classes: int,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
-    ) -> None:
-        super().__init__()
-        if num_classes < 2:
-            raise ConfigError(f"num_classes={num_classes}: a segmenter needs two classes or more")
-        self.num_classes = num_classes
-        self.normalize = Normalize(mean, std)
-        self.backbone = backbone
+    least_classes: ClassVar[int] = 2
+    noun: ClassVar[str] = "segmenter"
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from fna_lightning.blocks import IMAGENET_MEAN, IMAGENET_STD, StagedNetwork
+from fna_lightning.blocks import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from fna_lightning.segmenters.aspp import ASPP
 from fna_lightning.segmenters.base import Segmenter, classifier
 
@@ -31,7 +31,7 @@ class DeepLabV3(Segmenter):
 
     def __init__(
         self,
-        backbone: StagedNetwork,
+        backbone: Backbone,
         num_classes: int,
         *,
         channels: int = 256,
@@ -52,5 +52,5 @@ class DeepLabV3(Segmenter):
         Raises:
             ConfigError: in training on one image.
         """
-        deep = self.backbone(self.normalize(images))[self._feature]
+        deep = self.maps(images)[self._feature]
         return self.classifier(self.aspp(deep))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops.misc import Conv2dNormActivation
 
-from fna_lightning.blocks import IMAGENET_MEAN, IMAGENET_STD, StagedNetwork, initialise
+from fna_lightning.blocks import IMAGENET_MEAN, IMAGENET_STD, Backbone, initialise
 from fna_lightning.errors import ConfigError
 from fna_lightning.segmenters.aspp import ASPP
 from fna_lightning.segmenters.base import Segmenter, classifier, resize_logits
@@ -38,7 +38,7 @@ class DeepLabV3Plus(Segmenter):
 
     def __init__(
         self,
-        backbone: StagedNetwork,
+        backbone: Backbone,
         num_classes: int,
         *,
         channels: int = 256,
@@ -52,7 +52,8 @@ class DeepLabV3Plus(Segmenter):
         names = list(backbone.out_channels)
         if len(names) < 2:
             raise ConfigError(
-                f"detector.features={names}: DeepLabV3+ reads a shallow and a deep map; give two such as [2, 7]"
+                f"detector.features={names}: DeepLabV3+ reads a shallow and a deep map; give two such as [2, 7], "
+                "or detector.strides=[4, last]"
             )
         self._low, self._deep = names[0], names[-1]
         deep_channels, stride = backbone.out_channels[self._deep], backbone.strides[self._deep]
@@ -72,7 +73,7 @@ class DeepLabV3Plus(Segmenter):
         Raises:
             ConfigError: in training on one image.
         """
-        maps = self.backbone(self.normalize(images))
+        maps = self.maps(images)
         low = self.low(maps[self._low])
         deep = resize_logits(self.aspp(maps[self._deep]), low.shape[-2:])
         return self.classifier(self.decoder(torch.cat([deep, low], dim=1)))

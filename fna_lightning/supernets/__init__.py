@@ -1,16 +1,6 @@
-"""Search space -> network with choices: paths, mixtures, expected cost, derivation."""
+"""Search space -> network with choices."""
 
-from fna_lightning.supernets.base import Policy, Supernet
-from fna_lightning.supernets.choice import Choice, LayerChoice
-from fna_lightning.supernets.mobile import FNA_CANDIDATES, MobileSpace, MobileSupernet, build_supernet
+from fna_lightning.supernets.build import build_supernet
+from fna_lightning.supernets.mobile import FNA_CANDIDATES, MobileSpace, MobileSupernet
 
-__all__ = [
-    "FNA_CANDIDATES",
-    "Choice",
-    "LayerChoice",
-    "MobileSpace",
-    "MobileSupernet",
-    "Policy",
-    "Supernet",
-    "build_supernet",
-]
+__all__ = ["FNA_CANDIDATES", "MobileSpace", "MobileSupernet", "build_supernet"]

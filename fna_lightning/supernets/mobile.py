@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from itertools import islice
+from typing import ClassVar
 
 from torch import nn
 
-from fna_lightning.architectures import MobileArchitecture, Operation
+from fna_lightning.architectures import Architecture, MobileArchitecture, Operation, pyramid_maps
 from fna_lightning.architectures.mobile import SKIP, Layer
 from fna_lightning.blocks import (
     SEARCHED_NORM,
@@ -19,9 +20,9 @@ from fna_lightning.blocks import (
     build_mobile_stages,
     initialise,
 )
+from fna_lightning.choices import Choices, LayerChoice, Supernet
 from fna_lightning.errors import ConfigError
-from fna_lightning.supernets.base import Supernet
-from fna_lightning.supernets.choice import Choice, LayerChoice
+from fna_lightning.supernets.build import build_supernet
 
 FNA_CANDIDATES = ("k3_e3", "k3_e6", "k5_e3", "k5_e6", "k7_e3", "k7_e6")
 
@@ -41,6 +42,8 @@ class MobileSpace:
         ConfigError: naming the setting that cannot be.
     """
 
+    part: ClassVar[str] = "backbone"
+
     base: MobileArchitecture
     depths: Mapping[int, int]
     candidates: Sequence[str] = FNA_CANDIDATES
@@ -48,6 +51,7 @@ class MobileSpace:
     first_candidates: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _check_kind(self.base)
         if not self.depths:
             raise ConfigError("the space searches no stage: give depths such as {2: 4, 3: 4}")
         for number, depth in self.depths.items():
@@ -77,6 +81,14 @@ class MobileSpace:
         return self.base.stages[stage - 1].layers[:1]
 
 
+def _check_kind(base: Architecture) -> None:
+    """A run may have any architecture; this space takes one of its own kind alone."""
+    if base.kind != MobileArchitecture.kind:
+        raise ConfigError(
+            f"architecture is of kind {base.kind}, but space searches those of kind {MobileArchitecture.kind}"
+        )
+
+
 class MobileSupernet(StagedNetwork, Supernet):
     """All candidates of a `MobileSpace` side by side; the searched ones without affine or tracked norms.
 
@@ -89,7 +101,6 @@ class MobileSupernet(StagedNetwork, Supernet):
         out_stages: Sequence[int | str],
         output_stride: int | None = None,
         norm: Norm = Norm(),  # noqa: B008 - frozen
-        temperature: float = 1.0,
     ) -> None:
         def build_stage(plan: StagePlan) -> nn.Module:
             searched, width = plan.number in space.depths, plan.stage.width
@@ -112,7 +123,7 @@ class MobileSupernet(StagedNetwork, Supernet):
                         name: nn.Identity() if name == SKIP else block(name, searched_norm)
                         for name in space.names(plan.number, index)
                     }
-                    layers.append(LayerChoice(candidates, temperature))
+                    layers.append(LayerChoice(candidates))
                 else:
                     layer = plan.stage.layers[index]
                     layers.append(nn.Identity() if layer is None else block(str(layer), norm))
@@ -132,27 +143,22 @@ class MobileSupernet(StagedNetwork, Supernet):
 
     def architecture_of(self, path: Sequence[int]) -> MobileArchitecture:
         """The network of `path`, with skips where they were chosen."""
-        stages = list(self.space.base.stages)
-        left = iter(path)
-        for number in sorted(self.space.depths):
-            layers = cast("nn.Sequential", self.stages[number])
-            names = [cast("Choice", layer).names[next(left)] for layer in layers]
+        stages, left = list(self.space.base.stages), zip(Choices(self), path, strict=True)
+        for number, depth in sorted(self.space.depths.items()):
+            names = [choice.names[index] for choice, index in islice(left, depth)]
             operations = tuple(None if name == SKIP else Operation.parse(name) for name in names)
             stages[number - 1] = replace(stages[number - 1], layers=operations)
         return replace(self.space.base, stages=tuple(stages))
 
 
-def build_supernet(
+@build_supernet.register
+def _(
     space: MobileSpace,
-    out_stages: Sequence[int | str] = (2, 3, 5, 7),
+    out_stages: Sequence[int | str] | None = None,
     *,
     output_stride: int | None = None,
     norm: Norm = Norm(),  # noqa: B008 - frozen
-    temperature: float = 1.0,
 ) -> MobileSupernet:
-    """Build the supernet of `space`; the arguments are those of `fna_lightning.backbones.build_backbone`.
-
-    Raises:
-        ConfigError: where space and `out_stages` do not fit.
-    """
-    return MobileSupernet(space, out_stages, output_stride, norm, temperature)
+    if out_stages is None:
+        out_stages = pyramid_maps(space.base.levels(output_stride))
+    return MobileSupernet(space, out_stages, output_stride, norm)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from fna_lightning.data.batches import Batch
 
@@ -27,9 +28,19 @@ class Metric(ABC, Generic[BatchT]):
     def compute(self) -> dict[str, float]:
         """Score everything taken in since `reset`; the keys include the task's `monitor`."""
 
+    def class_scores(self) -> dict[str, float]:
+        """Scores of single classes by `<figure>/<class name>`, as of the last `compute`; none by default."""
+        return {}
+
+    def save_results(self, folder: Path) -> None:
+        """Write what other programs score, where there is a usual file for it; call it on one rank."""
+
 
 class Task(ABC, Generic[BatchT]):
-    """Losses and predictions of one task, over a network that the task knows how to call."""
+    """Losses and predictions of one task, over a network that the task knows how to call.
+
+    Each task says in its signatures which class that is.
+    """
 
     kind: ClassVar[str]
     """What a data module must be for: `detection`, `classification` or `segmentation`."""
@@ -37,11 +48,11 @@ class Task(ABC, Generic[BatchT]):
     """The key of `Metric.compute` by which checkpoints are compared; larger is better."""
 
     @abstractmethod
-    def losses(self, network: nn.Module, batch: BatchT) -> dict[str, Tensor]:
+    def losses(self, network: Any, batch: BatchT) -> dict[str, Tensor]:
         """Run `network` in training mode; return scalar loss terms whose sum is minimised."""
 
     @abstractmethod
-    def predict(self, network: nn.Module, batch: BatchT) -> Any:
+    def predict(self, network: Any, batch: BatchT) -> Any:
         """Run `network` in evaluation mode; return predictions in the batch's coordinates."""
 
     @abstractmethod

@@ -18,6 +18,7 @@ from fna_lightning.data.batches import DetectionBatch
 from fna_lightning.detectors.base import Detections
 from fna_lightning.distributed import gather_objects, num_ranks
 from fna_lightning.errors import ConfigError, DataError
+from fna_lightning.files import write_text
 from fna_lightning.tasks.base import Metric
 from fna_lightning.tasks.coco_scores import Backend, read_annotations, score
 from fna_lightning.tasks.voc_scores import voc_scores
@@ -206,10 +207,11 @@ class CocoMetric(Metric[DetectionBatch]):
 
     def write_results(self, path: str | os.PathLike[str]) -> None:
         """Write `results` as a COCO results file, whole or not at all; call it on one rank."""
-        path = Path(path)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(self.results()))
-        temporary.replace(path)
+        write_text(Path(path), json.dumps(self.results()))
+
+    def save_results(self, folder: Path) -> None:
+        """Write `detections.json`, a COCO results file."""
+        self.write_results(folder / "detections.json")
 
     def _score(self, records: _Records) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
         """All figures, and by category name those that are known of each."""

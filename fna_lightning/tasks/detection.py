@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fna_lightning.data.batches import DetectionBatch
 from fna_lightning.detectors.base import Detections, Detector
@@ -47,16 +47,14 @@ class DetectionTask(Task[DetectionBatch]):
         self.backend: Backend = backend
         self.voc = voc
 
-    def losses(self, network: nn.Module, batch: DetectionBatch) -> dict[str, Tensor]:
+    def losses(self, network: Detector, batch: DetectionBatch) -> dict[str, Tensor]:
         """The detector's own loss terms."""
-        detector = cast("Detector", network)
-        return detector.loss(network(batch.images), batch.boxes, batch.labels)
+        return network.loss(network(batch.images), batch.boxes, batch.labels)
 
     @torch.no_grad()
-    def predict(self, network: nn.Module, batch: DetectionBatch) -> list[Detections]:
+    def predict(self, network: Detector, batch: DetectionBatch) -> list[Detections]:
         """Detections of every image, clipped to the picture inside the padding."""
-        detector = cast("Detector", network)
-        return detector.predict(network(batch.images), batch.sizes)
+        return network.predict(network(batch.images), batch.sizes)
 
     def metric(self, data: DetectionData) -> CocoMetric:
         """A fresh metric for the validation images of `data`."""

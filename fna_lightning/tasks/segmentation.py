@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fna_lightning.data.batches import IGNORED_LABEL, SegmentationBatch
 from fna_lightning.distributed import mean_over_ranks, num_ranks
@@ -52,7 +52,7 @@ class SegmentationTask(Task[SegmentationBatch]):
     ) -> None:
         self.inference = Inference(window, stride, window_batch, scales, flip)
 
-    def losses(self, network: nn.Module, batch: SegmentationBatch) -> dict[str, Tensor]:
+    def losses(self, network: Segmenter, batch: SegmentationBatch) -> dict[str, Tensor]:
         """The mean cross entropy of the pixels that are labelled, as "segmentation"; 0 where none is.
 
         Under several processes the sum is divided by the mean of their labelled pixels, so that the averaged
@@ -67,18 +67,17 @@ class SegmentationTask(Task[SegmentationBatch]):
         return {"segmentation": entropy.sum() / labelled.clamp(min=1 / num_ranks())}
 
     @torch.no_grad()
-    def predict(self, network: nn.Module, batch: SegmentationBatch) -> list[Tensor]:
+    def predict(self, network: Segmenter, batch: SegmentationBatch) -> list[Tensor]:
         """Labels (H'_i, W'_i) uint8 of every image, at the size of its file.
 
         Padding is never looked at: images of different sizes are computed one by one.
         """
-        segmenter = cast("Segmenter", network)
         sizes: list[list[int]] = torch.cat([batch.sizes, batch.label_sizes], dim=1).tolist()
         if all(size[:2] == list(batch.images.shape[-2:]) for size in sizes):
-            probabilities = self.inference.probabilities(segmenter, batch.images).split(1)
+            probabilities = self.inference.probabilities(network, batch.images).split(1)
         else:
             probabilities = (
-                self.inference.probabilities(segmenter, image[None, :, : size[0], : size[1]])
+                self.inference.probabilities(network, image[None, :, : size[0], : size[1]])
                 for image, size in zip(batch.images, sizes, strict=True)
             )
         return [_labels(scores, size[2:]) for scores, size in zip(probabilities, sizes, strict=True)]

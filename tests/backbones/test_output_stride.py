@@ -9,6 +9,7 @@ import torch
 from fna_lightning.architectures import load_architecture
 from fna_lightning.backbones import build_backbone
 from fna_lightning.checkpoints import load_seed
+from fna_lightning.choices import Choices
 from fna_lightning.supernets import MobileSpace, build_supernet
 
 # torchvision's features in each stage of FNA.
@@ -53,6 +54,8 @@ def test_equals_torchvision_on_phases(torchvision_net, tmp_path, output_stride, 
 def test_candidates_equal_plain_ones_on_phases(mobilenet, randomise):
     space = MobileSpace(mobilenet, {6: 2}, ("k3_e3", "k7_e3"))
     dilated = randomise(build_supernet(space, (5, 6), output_stride=16)).eval()
+    choices = Choices(dilated)
+    choices.set_mixture([torch.full((size,), 1 / size) for size in choices.sizes])
     x = torch.randn(2, 96, 10, 14)
     for layer in dilated.stages[6]:
         for name, candidate in layer.candidates.items():

@@ -12,10 +12,17 @@ from torch.utils.data import DataLoader
 
 from fna_lightning.callbacks import PredictionFiles
 from fna_lightning.callbacks.prediction_files import name_files
+from fna_lightning.data import (
+    CityscapesDataModule,
+    CocoDataModule,
+    FolderDataModule,
+    ShapesDetectionDataModule,
+    ShapesSegmentationDataModule,
+)
 from fna_lightning.data.batches import SegmentationBatch
-from fna_lightning.data.label_maps import build_label_map
+from fna_lightning.data.label_maps import LabelFiles, build_label_map
 from fna_lightning.errors import DataError
-from fna_lightning.modules import ParameterAdaptation
+from fna_lightning.modules import EvaluationModule
 from fna_lightning.tasks import SegmentationTask
 
 PICTURES = ("ulm/ulm_0_leftImg8bit.png", "ulm/shared_leftImg8bit.png", "bonn/shared_leftImg8bit.png")
@@ -69,8 +76,8 @@ class Thirds(nn.Module):
 def written(adaptation, tmp_path):
     """(data, folder) after a validation."""
     data, folder = Pictures(tmp_path / "leftImg8bit" / "val"), tmp_path / "predictions"
-    module = ParameterAdaptation(Thirds(), SegmentationTask(), "", adaptation.sgd, adaptation.schedule, 7)
-    callback = PredictionFiles(folder, MAP, "_leftImg8bit")
+    module = EvaluationModule(Thirds(), SegmentationTask())
+    callback = PredictionFiles(folder, LabelFiles(MAP, "_leftImg8bit"))
     adaptation.trainer(callback).validate(module, data, verbose=False)
     return data, folder
 
@@ -104,3 +111,12 @@ def test_names_are_those_of_the_pictures():
 def test_pictures_that_cannot_be_told_apart_are_refused():
     with pytest.raises(DataError, match=r"2/a/x\.png: has name and folder's name in common with 1/a/x\.png"):
         name_files([Path("1/a/x.png"), Path("2/a/x.png")], "")
+
+
+def test_data_sets_say_how_predictions_are_written(tmp_path):
+    streets = CityscapesDataModule(tmp_path, classes={"road": 7}, image_suffix="_picture.jpg")
+    assert streets.label_files == LabelFiles(streets.label_map, "_picture")
+    shapes = ShapesSegmentationDataModule(tmp_path)
+    assert shapes.label_files == LabelFiles(shapes.label_map, "_leftImg8bit")
+    others = (FolderDataModule(tmp_path), CocoDataModule(tmp_path), ShapesDetectionDataModule(tmp_path))
+    assert [data.label_files for data in others] == [None] * 3

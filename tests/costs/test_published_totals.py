@@ -5,8 +5,10 @@ import torch
 
 from fna_lightning.architectures import load_architecture
 from fna_lightning.backbones import build_backbone
+from fna_lightning.choices import Choices
 from fna_lightning.costs import count
 from fna_lightning.detectors import RetinaNet, SSDLite
+from fna_lightning.search import Alphas
 from fna_lightning.supernets import build_supernet
 
 
@@ -48,8 +50,9 @@ def test_ssdlite(name, params, madds, printed):
 def test_ssdlite_supernet(ssdlite_space):
     """Parameters of the release's backbone in the search: architecture parameters and extra layers included."""
     network = SSDLite(build_supernet(ssdlite_space, ("6.expand", 8)), num_classes=80)
-    assert params_of(network.backbone, network.extras) == 11_674_522
-    assert sum(alpha.numel() for alpha in network.backbone.alphas()) == 138
+    alphas = Alphas(Choices(network))
+    assert params_of(network.backbone, network.extras, alphas) == 11_674_522
+    assert params_of(alphas) == 138
 
 
 @pytest.mark.parametrize(("side", "anchors"), [(300, 2268), (320, 2424), (512, 6132)])

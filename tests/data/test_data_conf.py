@@ -23,10 +23,8 @@ NAMES = (
 
 
 def load(name, root):
-    config = OmegaConf.create({"random_seed": 7, "data": OmegaConf.load(CONF / f"{name}.yaml")})
-    config.data.root = str(root)
-    config.data.pop("defaults", None)  # of other groups, which Hydra would put in
-    return config.data
+    with initialize_config_dir(str(CONF.parent), version_base="1.3"):
+        return compose("check", [f"data={name}", f"data.root={root}", "random_seed=7"]).data
 
 
 @pytest.mark.parametrize("name", NAMES)

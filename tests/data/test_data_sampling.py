@@ -52,13 +52,13 @@ def test_ranks_interleave_the_order_of_one_process(size, seed, epoch, world):
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():
-    sampler = EpochSampler(50, seed=3, shuffle=True)
+    sampler = EpochSampler(50, random_seed=3, shuffle=True)
     orders = []
     for epoch in (0, 1, 0):
         sampler.set_epoch(epoch)
         orders.append([index for _, index in sampler])
     assert orders[0] == orders[2] != orders[1]
-    assert orders[0] != [index for _, index in EpochSampler(50, seed=4, shuffle=True)]
+    assert orders[0] != [index for _, index in EpochSampler(50, random_seed=4, shuffle=True)]
     assert [index for _, index in EpochSampler(5, 0, shuffle=False)] == [0, 1, 2, 3, 4]
 
 

@@ -264,7 +264,7 @@ def test_pictures_without_boxes_are_expanded_but_not_cropped():
         assert right >= 90
         assert bottom >= 60
     pipeline = T.detection_training(T.detection_resize(size=SIZE), 0.5, SSD)
-    image, boxes, labels = pipeline(noise(60, 90), nothing, nothing[:, 0], seed=5)
+    image, boxes, labels = pipeline(noise(60, 90), nothing, nothing[:, 0], random_seed=5)
     assert (image.shape, boxes.shape, labels.shape) == ((*SIZE, 3), (0, 4), (0,))
 
 

@@ -49,7 +49,7 @@ def test_resize_scales_image_and_boxes():
         (T.detection_evaluation(T.detection_resize(short_side=90, long_side=200)), (90, 120)),
         (T.detection_evaluation(T.detection_resize(size=[32, 64])), (32, 64)),
     ):
-        out, moved, labels = pipeline(image, boxes, np.array([2, 5]), seed=0)
+        out, moved, labels = pipeline(image, boxes, np.array([2, 5]), random_seed=0)
         expected = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
         np.testing.assert_array_equal(out, expected)
         np.testing.assert_allclose(moved, boxes * np.tile([width / 80, height / 60], 2), rtol=1e-5, atol=1e-4)

@@ -270,8 +270,8 @@ def test_features_by_name(make_backbone):
 
 def test_config_builds_the_default(tiny_backbone):
     config = OmegaConf.load(CONF / "detector" / "retinanet.yaml")
-    # The defaults list is Hydra's; the stages are read when the backbone is built.
-    del config["defaults"], config["features"]
+    # The defaults list is Hydra's; the strides are read when the backbone is built.
+    del config["defaults"], config["strides"], config["features"]
     network = instantiate(config)(tiny_backbone, num_classes=2)
     default = RetinaNet(tiny_backbone, num_classes=2)
     assert str(network) == str(default)

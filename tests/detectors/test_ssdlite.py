@@ -416,9 +416,9 @@ def test_no_classes(backbone):
 
 def test_config_builds_the_default(backbone):
     config = OmegaConf.load(CONF / "detector" / "ssdlite.yaml")
-    assert config["features"] == ["6.expand", 8]
+    assert config["strides"] == ["16.expand", "head"]
     # The defaults list is Hydra's; the maps are read when the backbone is built.
-    del config["defaults"], config["features"]
+    del config["defaults"], config["strides"], config["features"]
     network = instantiate(config)(backbone, num_classes=2)
     default = SSDLite(backbone, num_classes=2)
     assert str(network) == str(default)

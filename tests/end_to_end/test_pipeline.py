@@ -95,9 +95,7 @@ def test_search_cost_is_that_of_the_derived_backbone(runs):
 
 def test_search_starts_from_the_seed(runs):
     table = rows(runs.search / "remapping.csv")
-    own = {row["target"] for row in table if row["how"] == "own initialisation"}
-    assert own
-    assert all(name.endswith(".alpha") for name in own)
+    assert {row["how"] for row in table} <= {"copied", "resized"}
     assert len(rows(runs.search / "alphas.csv")) >= 5
 
 

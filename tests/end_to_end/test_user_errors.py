@@ -208,7 +208,7 @@ SETTINGS = [
     (
         "train",
         ["detector=classifier"],
-        ["unknown key detector.", "has dropout, features, mean, output_stride, std"],
+        ["unknown key detector.", "has dropout, features, mean, output_stride, std, strides"],
     ),
     ("train", ["experiment=demo/seed", "data=shapes_detection"], ["detection", "classification", "Classifier"]),
     ("train", ["detector.features=[3,5,12]"], ["12"]),
@@ -267,6 +267,20 @@ def test_recipes_of_ones_own(refused, cli, entry, text, words):
     line = refused(entry, "--config-dir", "mine", "experiment=recipe", "hydra.run.dir=run")
     assert words in line
     assert [path.name for path in cli.here.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "entry", "keys"),
+    [
+        ("search", "train", "search, space, train_with"),
+        ("train", "search", "checkpoint, clip, optimizer, schedule"),
+    ],
+)
+def test_the_configuration_of_another_entry_points_run(refused, cli, runs, owner, entry, keys):
+    folder = str(getattr(runs, owner))
+    line = refused(entry, "--config-dir", folder, "--config-name", "config", "hydra.run.dir=run")
+    assert line.startswith(f"{keys}: settings of {owner}.py, unknown to {entry}.py; ")
+    assert not (cli.here / "run").exists()
 
 
 def test_weights_that_are_none(refused, cli):

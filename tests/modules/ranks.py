@@ -16,7 +16,13 @@ from fna_lightning.costs import tabulate
 from fna_lightning.data import ShapesDetectionDataModule
 from fna_lightning.detectors import RetinaNet
 from fna_lightning.errors import UserError
-from fna_lightning.modules import ActivePathStrategy, ArchitectureAdaptation, SearchData, SearchOptimizers
+from fna_lightning.modules import (
+    ActivePathStrategy,
+    AlphaTraining,
+    ArchitectureAdaptation,
+    SearchData,
+    WeightTraining,
+)
 from fna_lightning.schedules import multistep
 from fna_lightning.search import CostObjective
 from fna_lightning.supernets import MobileSpace, build_supernet
@@ -74,18 +80,15 @@ def build(root, batch_size, random_seed):
     candidates = ["k3_e3", "k5_e6"]
     space = MobileSpace(load_architecture("mobile_small"), {2: 2, 3: 2, 4: 1, 5: 2, 6: 2, 7: 1}, candidates)
     supernet = build_supernet(space, STAGES)
-    tabulate(supernet, (64, 64))
+    cost = tabulate(supernet, (64, 64))
     network = without_batch_statistics(RetinaNet(supernet, 4, fpn_channels=8, head_depth=1))
-    optimizers = SearchOptimizers(
+    weights = WeightTraining(
         lambda weights: torch.optim.SGD(weights, 0.01, momentum=0.9, weight_decay=1e-4),
-        lambda alphas: torch.optim.Adam(alphas, 0.01),
         lambda optimizer, **counts: multistep(optimizer, milestones=[100], warmup_steps=1, **counts),
-        35,
-        35,
+        clip=35,
     )
-    module = ArchitectureAdaptation(
-        network, DetectionTask(), "", CostObjective(0.1), optimizers, warmup_epochs=0, random_seed=random_seed
-    )
+    alphas = AlphaTraining(lambda alphas: torch.optim.Adam(alphas, 0.01), CostObjective(0.1), clip=35)
+    module = ArchitectureAdaptation(network, DetectionTask(), "", cost, weights, alphas, random_seed)
     data = ShapesDetectionDataModule(
         root, num_train=40, num_val=4, image_size=64, batch_size=batch_size, num_workers=0
     )

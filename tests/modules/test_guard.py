@@ -22,8 +22,8 @@ class Spoil(Callback):
             return
         self.before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
         if self.how == "gradient":
-            named = dict(module.network.named_parameters())  # a search moves alpha before the weights
-            first = next((name for name in named if name.endswith("alpha")), next(iter(named)))
+            named = dict(module.named_parameters())  # a search moves alpha before the weights
+            first = next((name for name in named if name.startswith("alphas.")), next(iter(named)))
             parameter = named[first]
             handle = parameter.register_hook(lambda gradient: gradient * float("inf"))
         else:  # by way of the forward pass, so that statistics are spoilt as well

@@ -27,7 +27,7 @@ class Diary(Callback):
 
 
 def state(module):
-    return {name: tensor.clone() for name, tensor in module.network.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
 def assert_same(found, wanted):
@@ -56,7 +56,7 @@ def test_search_counts_its_own_iterations(adaptation, tmp_path):
     weights, architecture = content["optimizer_states"]
     assert all("momentum_buffer" in entry for entry in weights["state"].values())
     assert {int(entry["step"]) for entry in architecture["state"].values()} == {3}
-    assert len(architecture["state"]) == len(module.supernet.choices()) == 5
+    assert len(architecture["state"]) == len(module.choices) == 5
 
 
 def test_search_schedule_steps_once_an_iteration(adaptation):
@@ -76,18 +76,21 @@ def test_schedule_knows_limited_epochs(adaptation):
 @pytest.mark.parametrize("warmup", [0, 1, 2])
 def test_paths_are_uniform_until_the_architecture_moves(adaptation, warmup):
     module, data = adaptation.search(warmup)
-    drawn, sample = [], module.supernet.sample_path
+    drawn, draw = [], module.choices.draw
 
-    def spy(seed, iteration, policy):
-        drawn.append((seed, iteration, policy))
-        return sample(seed, iteration, policy)
+    def spy(random_seed, iteration, probabilities):
+        now = module.alphas.probabilities()
+        if probabilities is not None:
+            assert all(torch.equal(row, own) for row, own in zip(probabilities, now, strict=True))
+        drawn.append((random_seed, iteration, "uniform" if probabilities is None else "probability"))
+        return draw(random_seed, iteration, probabilities)
 
-    module.supernet.sample_path = spy
-    before = [alpha.detach().clone() for alpha in module.supernet.alphas()]
+    module.choices.draw = spy
+    before = [alpha.detach().clone() for alpha in module.alphas.values]
     adaptation.trainer(max_epochs=2).fit(module, data)
     wanted = ["uniform"] * 3 * warmup + ["probability"] * 3 * (2 - warmup)
     assert drawn == [(7, k, policy) for k, policy in enumerate(wanted)]
-    moved = [not torch.equal(a, b) for a, b in zip(before, module.supernet.alphas(), strict=True)]
+    moved = [not torch.equal(a, b) for a, b in zip(before, module.alphas.values, strict=True)]
     assert set(moved) == {warmup < 2}
 
 
@@ -146,7 +149,7 @@ def test_search_wants_a_supernet(adaptation):
     fixed = adaptation.train()
     with pytest.raises(ConfigError, match="supernet as its backbone"):
         ArchitectureAdaptation(
-            fixed.network, module.task, adaptation.text, module.objective, module._optimizers, 1, 0
+            fixed.network, module.task, adaptation.text, module.cost, module._weights, module._architecture, 0
         )
 
 

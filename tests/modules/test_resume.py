@@ -13,11 +13,12 @@ from fna_lightning.backbones import Classifier, build_backbone
 from fna_lightning.costs import tabulate
 from fna_lightning.data import ShapesClassificationDataModule, ShapesSegmentationDataModule
 from fna_lightning.modules import (
+    AlphaTraining,
     ArchitectureAdaptation,
     ParameterAdaptation,
     ParameterGroups,
     SearchData,
-    SearchOptimizers,
+    WeightTraining,
 )
 from fna_lightning.schedules import multistep, poly
 from fna_lightning.search import CostObjective
@@ -81,17 +82,14 @@ def segmenting(root, workers):
 
 def searching(root, workers):
     supernet = build_supernet(MobileSpace(ARCHITECTURE, {2: 2, 3: 2}, candidates=["k3_e3", "k5_e3"]), (4,))
-    tabulate(supernet, (32, 32))
-    optimizers = SearchOptimizers(
-        sgd, lambda alphas: torch.optim.Adam(alphas, lr=0.01, betas=(0.5, 0.999)), schedule, 5.0, 5.0
-    )
+    adam = partial(torch.optim.Adam, lr=0.01, betas=(0.5, 0.999))
     module = ArchitectureAdaptation(
         Classifier(supernet, 4, dropout=0.5),
         ClassificationTask(),
         "",
-        CostObjective(0.1),
-        optimizers,
-        warmup_epochs=1,
+        tabulate(supernet, (32, 32)),
+        WeightTraining(sgd, schedule, clip=5.0),
+        AlphaTraining(adam, CostObjective(0.1), clip=5.0, warmup_epochs=1),
         random_seed=0,
     )
     return module, SearchData(shapes(root, workers), 0.5, True, warmup_epochs=1, weight_steps=2)
@@ -137,6 +135,19 @@ def test_resumed_equals_uninterrupted(build, save_at, workers, root, tmp_path):
 def assert_same(one: nn.Module, other: nn.Module) -> None:
     for (name, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
+
+
+def test_checkpoints_from_before_alphas_stood_apart(root, tmp_path):
+    """They hold every choice's architecture parameters beside its candidates."""
+    whole = run(searching, root, 0, tmp_path, save_at=7)
+    content = torch.load(tmp_path / "kept.ckpt", weights_only=True)
+    state = content["state_dict"]
+    for number, name in enumerate(["stages.2.0", "stages.2.1", "stages.3.0", "stages.3.1"]):
+        state[f"network.backbone.{name}.alpha"] = state.pop(f"alphas.values.{number}")
+    torch.save(content, tmp_path / "old.ckpt")
+    resumed = run(searching, root, 0, tmp_path, resume=tmp_path / "old.ckpt")
+    assert resumed.iteration == whole.iteration
+    assert_same(resumed, whole)
 
 
 @pytest.mark.parametrize("build", [training, searching])

@@ -268,7 +268,6 @@ def test_parameters_stay_the_same_objects(small_seed, small_space, strategy):
 
 def test_every_candidate_of_a_supernet(seed, retinanet_space):
     supernet = build_supernet(retinanet_space)
-    own = state_of(supernet)
     remap(seed, supernet)
     depths = {2: 2, 3: 3, 4: 4, 5: 3, 6: 3, 7: 1}
     seen = set()
@@ -279,8 +278,6 @@ def test_every_candidate_of_a_supernet(seed, retinanet_space):
             source = f"stages.{number}.{min(layer, depths[number] - 1)}.{match[4]}"
             assert torch.equal(tensor, remap4d(seed.state[source], tensor.shape)), name
             seen.add((number, layer, match[3]))
-        elif name.endswith(".alpha"):
-            assert torch.equal(tensor, own[name])
         else:
             assert torch.equal(tensor, seed.state[name]), name
     assert len(seen) == 6 * 21
@@ -327,8 +324,7 @@ def test_the_report_of_a_supernet(small_seed, small_space):
     supernet = build_supernet(small_space, (3,))
     report = remap(small_seed, supernet)
     assert [entry.target for entry in report.entries] == list(supernet.state_dict())
-    own = {entry.target for entry in report.entries if entry.how == "own initialisation"}
-    assert own == {name for name in supernet.state_dict() if name.endswith(".alpha")}
+    assert {entry.how for entry in report.entries} <= {"copied", "resized"}
 
 
 # What does not fit

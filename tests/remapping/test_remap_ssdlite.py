@@ -8,6 +8,7 @@ import torch
 from fna_lightning.architectures import load_architecture
 from fna_lightning.backbones import build_backbone
 from fna_lightning.checkpoints import Seed
+from fna_lightning.choices import Choices
 from fna_lightning.errors import CheckpointError
 from fna_lightning.remapping import remap
 from fna_lightning.supernets import build_supernet
@@ -33,7 +34,7 @@ def test_the_seed_itself(seed, mobilenet):
 @torch.no_grad()
 def test_round_trip_through_the_supernet(seed, ssdlite_space):
     """Seed to supernet, search (here: set) to the published network, and to it from the supernet and the seed."""
-    supernet = build_supernet(ssdlite_space, MAPS, temperature=0.9)
+    supernet = build_supernet(ssdlite_space, MAPS)
     remap(seed, supernet)
     for part in ("conv.weight", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"):
         assert torch.equal(supernet.state_dict()[f"stages.8.{part}"], seed.state[f"stages.8.{part}"])
@@ -43,9 +44,9 @@ def test_round_trip_through_the_supernet(seed, ssdlite_space):
 
     published = load_architecture("fna_ssdlite")
     layers = [str(layer or "skip") for stage in published.stages[1:] for layer in stage.layers]
-    for choice, name in zip(supernet.choices(), layers, strict=True):
-        choice.alpha.zero_()[choice.names.index(name)] = 1
-    assert supernet.derive() == published
+    choices = Choices(supernet)
+    path = [choice.names.index(name) for choice, name in zip(choices, layers, strict=True)]
+    assert choices.derive(path) == {"backbone": published}
 
     target = build_backbone(published, MAPS)
     report = remap(seed, target, supernet=supernet.state_dict())

@@ -6,6 +6,7 @@ import torch
 
 from fna_lightning.backbones import build_backbone
 from fna_lightning.checkpoints import Seed
+from fna_lightning.choices import Choices
 from fna_lightning.errors import CheckpointError
 from fna_lightning.remapping import remap
 from fna_lightning.supernets import build_supernet
@@ -28,7 +29,7 @@ def supernet(small_space, randomise):
 @torch.no_grad()
 def test_a_derived_network_computes_what_the_path_computed(supernet):
     """On batch statistics: the supernet keeps no others in its searched layers."""
-    supernet.set_path(PATH)
+    Choices(supernet).set_path(PATH)
     target = build_backbone(supernet.architecture_of(PATH), (2, 3))
     report = remap(None, target, supernet=supernet.state_dict())
     images = torch.randn(4, 3, 48, 64)

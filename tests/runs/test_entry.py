@@ -132,5 +132,5 @@ def test_full_errors_on_request(monkeypatch, capsys, full):
         raise ConfigError("a=1: b")
 
     with pytest.raises(ConfigError if full == "1" else SystemExit):
-        entry.launch(main)
+        entry.launch(main, "train.py")
     assert capsys.readouterr().err == ("" if full == "1" else "error: a=1: b\n")

@@ -1,9 +1,12 @@
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from fna_lightning.architectures import load_architecture, published_names
 from fna_lightning.backbones import build_backbone
 from fna_lightning.errors import ConfigError
-from fna_lightning.runs.build import out_stages
+from fna_lightning.files import CONF_DIR
+from fna_lightning.runs.build import map_settings, out_stages
 
 
 @pytest.mark.parametrize(
@@ -25,3 +28,61 @@ def test_maps_that_the_detector_reads(mobilenet, features, names):
 def test_what_names_no_map(mobilenet, feature):
     with pytest.raises(ConfigError, match=rf"{feature}.*give the number of a stage"):
         out_stages(OmegaConf.create({"detector": {"features": [feature]}}), mobilenet)
+
+
+# What the detectors read before they asked for strides.
+READ = {
+    "classifier": ("8",),
+    "deeplabv3": ("7",),
+    "deeplabv3plus": ("2", "7"),
+    "retinanet": ("3", "5", "7"),
+    "ssdlite": ("6.expand", "8"),
+}
+
+
+@pytest.mark.parametrize("name", published_names())
+@pytest.mark.parametrize("detector", READ)
+def test_strides_are_the_stages_of_before(detector, name):
+    node = OmegaConf.load(CONF_DIR / "detector" / f"{detector}.yaml")
+    assert out_stages(OmegaConf.create({"detector": node}), load_architecture(name)) == READ[detector]
+
+
+def recipes():
+    folder = CONF_DIR / "experiment"
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_recipes_read_the_maps_of_before(recipe):
+    entry = "search" if recipe.endswith("search") else "train"
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = compose(entry, [f"experiment={recipe}", "++data.root=x", "++seed.weights=x"])
+    detector = config.detector._target_.rsplit(".", 1)[-1].lower()
+    assert all(out_stages(config, load_architecture(name)) == READ[detector] for name in published_names())
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("detector", ["deeplabv3", "deeplabv3plus"])
+def test_the_same_maps_at_any_output_stride(mobilenet, detector, output_stride):
+    node = OmegaConf.load(CONF_DIR / "detector" / f"{detector}.yaml")
+    node.output_stride = output_stride
+    settings = map_settings(OmegaConf.create({"detector": node}), mobilenet)
+    assert settings == {"out_stages": READ[detector], "output_stride": output_stride}
+
+
+def test_names_win_over_strides(mobilenet):
+    detector = {"features": [2, 3, 5], "strides": [8, 16, 32]}
+    assert out_stages(OmegaConf.create({"detector": detector}), mobilenet) == ("2", "3", "5")
+
+
+def test_neither_names_nor_strides(mobilenet):
+    with pytest.raises(ConfigError, match=r"detector\.strides is not set"):
+        out_stages(OmegaConf.create({"detector": {"features": None}}), mobilenet)
+
+
+def test_a_stride_that_is_not_there(mobilenet):
+    config = OmegaConf.create({"detector": {"strides": [8, 16, 64]}})
+    with pytest.raises(
+        ConfigError, match=r"^detector\.strides=\[8, 16, 64\]: .*'64': it has 2, 4, 8, 16, 32, 2\.expand"
+    ):
+        out_stages(config, mobilenet)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, Optional
 
 import pytest
-import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -84,7 +83,7 @@ def check(entries, monkeypatch):
         config = OmegaConf.create(copy.deepcopy(entries[entry]))
         for key, value in values.items():
             OmegaConf.update(config, key, value, merge=False, force_add=True)
-        check_types(config)
+        check_types(config, entry)
 
     return run
 
@@ -181,7 +180,7 @@ def test_interpolations_are_replaced_by_what_was_checked(entries):
     config = OmegaConf.create(copy.deepcopy(entries["train"]))
     config.random_seed = 7
     config.data.random_seed = "${random_seed}"
-    check_types(config)
+    check_types(config, "train")
     config.random_seed = 8
     assert config.data.random_seed == 7
 
@@ -279,11 +278,37 @@ def test_what_was_taken_away_is_missed(entries):
     for key in ("seed", "random_seed", "optimizer"):
         config = OmegaConf.create({name: value for name, value in entries["train"].items() if name != key})
         with pytest.raises(ConfigError, match=f"^{key} is not set: give {key}="):
-            check_types(config)
+            check_types(config, "train")
     config = OmegaConf.create(copy.deepcopy(entries["search"]))
     del config.search.share
     with pytest.raises(ConfigError, match=r"^search\.share is not set"):
-        check_types(config)
+        check_types(config, "search")
+
+
+OF_OTHERS = [
+    ("search", "train", ("search", "space", "train_with")),
+    ("train", "search", ("checkpoint", "clip", "optimizer", "schedule")),
+    ("train", "evaluate", ("clip", "parameters", "remap", "seed")),
+    ("search", "evaluate", ("parameters", "remap", "search", "seed", "space", "train_with")),
+    ("evaluate", "train", ("save_predictions",)),
+    ("evaluate", "search", ("checkpoint", "save_predictions")),
+]
+
+
+@pytest.mark.parametrize(("owner", "entry", "keys"), OF_OTHERS)
+def test_settings_of_another_entry_point_are_told_as_such(entries, owner, entry, keys):
+    with pytest.raises(ConfigError) as caught:
+        check_types(OmegaConf.create(copy.deepcopy(entries[owner])), entry)
+    assert str(caught.value) == (
+        f"{', '.join(keys)}: settings of {owner}.py, unknown to {entry}.py; run this configuration by {owner}.py"
+    )
+
+
+def test_settings_saved_before_recipes_named_their_partner(entries):
+    config = {key: value for key, value in entries["search"].items() if key != "train_with"}
+    assert check_types(OmegaConf.create(config), "search") is None
+    with pytest.raises(ConfigError, match=r"^search, space: settings of search\.py"):
+        check_types(OmegaConf.create(config), "train")
 
 
 def test_evaluation_takes_parts_of_what_it_will_adopt(check):
@@ -318,10 +343,16 @@ def test_every_configured_setting_has_its_place_in_the_schema():
     """What stands in a group without `_target_` is a field, and the other way round."""
     for group, kind in {"strategy": schema.Strategy, "seed": schema.Seed, "remap": schema.Remap}.items():
         fields = {field.name for field in dataclasses.fields(kind)}
-        for path in (CONF_DIR / group).glob("*.yaml"):
-            assert set(yaml.safe_load(path.read_text())) == fields, path
+        for name, option in options(group).items():
+            assert set(option) == fields, (group, name)
 
 
 def test_rules_of_remapping_are_those_that_exist():
-    names = {yaml.safe_load(path.read_text())["strategy"] for path in (CONF_DIR / "remap").glob("*.yaml")}
-    assert names == set(STRATEGIES)
+    assert {option["strategy"] for option in options("remap").values()} == set(STRATEGIES)
+
+
+def options(group):
+    """Every option of a group, composed."""
+    names = [path.stem for path in (CONF_DIR / group).glob("*.yaml")]
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return {name: compose("train", [f"{group}={name}"])[group] for name in names}

@@ -7,22 +7,21 @@ import torch
 import torch.nn.functional as F
 
 from fna_lightning.backbones import Classifier
-from fna_lightning.costs import tabulate
-from fna_lightning.search import BilevelSearch, CostObjective, architecture_weights
+from fna_lightning.search import BilevelSearch, CostObjective
 from fna_lightning.supernets import build_supernet
 
 
 @pytest.fixture
-def problem(small_space, randomise):
-    """make(dtype) -> network, supernet, losses, a batch, and search(**settings)."""
+def problem(small_space, randomise, searched):
+    """make(dtype) -> network, choices, losses, a batch, and search(**settings)."""
 
-    def make(dtype=torch.float32, weight=0.5, **settings):
+    def make(dtype=torch.float32, weight=0.5, temperature=1.0, **settings):
         torch.manual_seed(0)
         supernet = build_supernet(small_space, [3])
-        tabulate(supernet, (16, 16))
+        view = searched(supernet, (16, 16), temperature)
         network = randomise(Classifier(supernet, 3, dropout=0.0).train()).to(dtype)
         generator = torch.Generator().manual_seed(1)
-        for alpha in supernet.alphas():
+        for alpha in view.alphas:
             alpha.data = torch.randn(alpha.shape, generator=generator, dtype=dtype)
         images = torch.rand(6, 3, 16, 16, generator=generator, dtype=dtype) * 255
         labels = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -34,11 +33,24 @@ def problem(small_space, randomise):
         return SimpleNamespace(
             network=network,
             supernet=supernet,
+            choices=view.choices,
+            cost=view.cost,
+            costs=view.costs,
+            draw=view.draw,
+            probabilities=view.parameters.probabilities,
             losses=losses,
             batch=(images, labels),
-            weights=architecture_weights(network, supernet),
-            alphas=supernet.alphas(),
-            search=BilevelSearch(network, supernet, losses, CostObjective(weight), seed=3, **settings),
+            weights=list(network.parameters()),
+            alphas=view.alphas,
+            search=BilevelSearch(
+                network,
+                view.choices,
+                losses,
+                view.parameters,
+                lambda weights: CostObjective(weight)(view.cost, weights),
+                random_seed=3,
+                **settings,
+            ),
         )
 
     return make

@@ -7,8 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fna_lightning.search import architecture_weights
-
 
 def sgd(parameters, lr=0.1, momentum=0.9, weight_decay=0.01):
     return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
@@ -22,7 +20,7 @@ def off_path(problem):
     """Names of the parameters of all candidates that are not active."""
     names = set()
     for place, module in problem.network.named_modules():
-        for choice in [module] if module in problem.supernet.choices() else []:
+        for choice in [module] if module in list(problem.choices) else []:
             for index, (name, candidate) in enumerate(choice.candidates.items()):
                 if index != choice.active:
                     names |= {f"{place}.candidates.{name}.{key}" for key, _ in candidate.named_parameters()}
@@ -47,36 +45,40 @@ def norm(gradients):
     return torch.stack([g.norm() for g in gradients if g is not None]).norm().item()
 
 
+def weight_step(p, optimizer, iteration, policy="uniform"):
+    rows = p.probabilities() if policy == "probability" else None
+    return p.search.weight_step(p.batch, optimizer, iteration, rows)
+
+
 def test_parameters_are_split_in_two(problem):
     p = problem()
+    assert {id(w) for w in p.search.weights} == {id(x) for x in p.network.parameters()}
     assert {id(w) for w in p.weights} & {id(a) for a in p.alphas} == set()
-    assert {id(w) for w in p.weights} | {id(a) for a in p.alphas} == {id(x) for x in p.network.parameters()}
-    assert len(architecture_weights(p.network, p.supernet)) == len(p.weights)
+    assert [a.shape for a in p.alphas] == [(size,) for size in p.choices.sizes]
 
 
 @pytest.mark.parametrize("policy", ["uniform", "probability"])
 def test_weight_step_leaves_every_alpha(problem, state, changed, policy):
     p = problem()
-    before = state(p.network)
+    before, alphas = state(p.network), state(p.search.alphas)
     optimizer = sgd(p.weights)
     for iteration in range(3):
-        p.search.weight_step(p.batch, optimizer, iteration, policy)
+        weight_step(p, optimizer, iteration, policy)
         assert all(alpha.grad is None for alpha in p.alphas)
-    moved = changed(before, state(p.network))
-    assert moved
-    assert not [name for name in moved if name.endswith("alpha")]
+    assert changed(before, state(p.network))
+    assert not changed(alphas, state(p.search.alphas))
 
 
 def test_architecture_step_leaves_every_weight_and_buffer(problem, state, changed):
     p = problem()
-    before = state(p.network)
+    before, alphas = state(p.network), state(p.search.alphas)
     optimizer = adam(p.alphas)
     for _ in range(3):
         p.search.architecture_step(p.batch, optimizer)
         assert all(weight.grad is None for weight in p.weights)
-    alphas = {name for name in before if name.endswith(".alpha")}
     assert any("running_mean" in name for name in before)
-    assert changed(before, state(p.network)) == alphas
+    assert changed(before, state(p.network)) == set()
+    assert changed(alphas, state(p.search.alphas)) == set(alphas)
 
 
 def test_unsampled_candidates_do_not_move(problem, state, changed):
@@ -87,13 +89,13 @@ def test_unsampled_candidates_do_not_move(problem, state, changed):
     names = {id(parameter): name for name, parameter in p.network.named_parameters()}
     for iteration in range(12):
         before = state(p.network)
-        p.search.weight_step(p.batch, optimizer, iteration, "uniform")
+        weight_step(p, optimizer, iteration)
         resting = off_path(p)
         assert not changed(before, state(p.network)) & resting
         rested_with_momentum |= resting & seen
         seen |= set(names.values()) - resting
         with_state = {names[id(parameter)] for parameter in optimizer.state}
-        assert with_state == {name for name in seen if not name.endswith("alpha")}
+        assert with_state == seen
         assert all(parameter.grad is None for parameter in p.network.parameters())
     assert rested_with_momentum
 
@@ -103,7 +105,7 @@ def test_adam_does_not_move_what_is_not_sampled(problem, state, changed):
     optimizer = torch.optim.AdamW(p.weights, lr=0.1, weight_decay=0.1)
     for iteration in range(6):
         before = state(p.network)
-        p.search.weight_step(p.batch, optimizer, iteration, "uniform")
+        weight_step(p, optimizer, iteration)
         assert not changed(before, state(p.network)) & off_path(p)
 
 
@@ -113,9 +115,9 @@ def test_paths_are_those_of_seed_and_iteration(problem):
     paths = []
     for iteration in (7, 2, 7, 100):
         for policy in ("uniform", "probability"):
-            p.search.weight_step(p.batch, optimizer, iteration, policy)
-            path = [choice.active for choice in p.supernet.choices()]
-            assert path == p.supernet.sample_path(3, iteration, policy)
+            weight_step(p, optimizer, iteration, policy)
+            path = [choice.active for choice in p.choices]
+            assert path == p.draw(3, iteration, policy)
             paths.append(tuple(path))
     assert paths[:2] == paths[4:6]
     assert len(set(paths)) > 2
@@ -123,9 +125,9 @@ def test_paths_are_those_of_seed_and_iteration(problem):
 
 def test_architecture_step_runs_the_mixture(problem):
     p = problem()
-    p.search.weight_step(p.batch, sgd(p.weights), 0, "uniform")
+    weight_step(p, sgd(p.weights), 0)
     p.search.architecture_step(p.batch, Recorder(p.alphas))
-    assert all(choice.active is None for choice in p.supernet.choices())
+    assert all(choice.active is None for choice in p.choices)
 
 
 class Single:
@@ -135,7 +137,7 @@ class Single:
         self.parameters = {}
         self.layers = [self.unit(p.supernet.stages[0], stride=2, padding=1)]
         self.layers.append(self.block(p.supernet.stages[1][0], 1))
-        choices = zip(p.supernet.choices(), path, strict=True)
+        choices = zip(p.choices, path, strict=True)
         for number, (choice, active) in enumerate(choices):
             layer = list(choice.candidates.values())[active]
             if not isinstance(layer, nn.Identity):
@@ -179,12 +181,12 @@ class Single:
 @pytest.mark.parametrize("iteration", [0, 5])
 def test_weight_steps_are_plain_steps_of_the_single_network(problem, iteration):
     p = problem(torch.float64)
-    path = p.supernet.sample_path(3, iteration, "probability")
+    path = p.draw(3, iteration, "probability")
     single = Single(p, path)
     optimizer, lr, momentum, decay = sgd(p.weights), 0.1, 0.9, 0.01
     velocity = dict.fromkeys(single.parameters, 0.0)
     for _ in range(2):
-        p.search.weight_step(p.batch, optimizer, iteration, "probability")
+        weight_step(p, optimizer, iteration, "probability")
         gradients = torch.autograd.grad(single.loss(*p.batch), list(single.parameters.values()))
         for (key, value), gradient in zip(single.parameters.items(), gradients, strict=True):
             velocity[key] = momentum * velocity[key] + gradient + decay * value.detach()
@@ -195,15 +197,15 @@ def test_weight_steps_are_plain_steps_of_the_single_network(problem, iteration):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.9])
 def test_architecture_gradient_equals_finite_differences(problem, temperature):
-    p = problem(torch.float64, weight=2.0)
-    for choice in p.supernet.choices():
-        choice.temperature = temperature
+    p = problem(torch.float64, weight=2.0, temperature=temperature)
     recorder = Recorder(p.alphas)
     losses = p.search.architecture_step(p.batch, recorder)
 
     def objective():
         with torch.no_grad():
-            cost = sum((torch.softmax(c.alpha / temperature, 0) * c.costs).sum() for c in p.supernet.choices())
+            rows = [torch.softmax(alpha / temperature, 0) for alpha in p.alphas]
+            p.choices.set_mixture(rows)
+            cost = sum((row * costs).sum() for row, costs in zip(rows, p.costs, strict=True))
             return F.cross_entropy(p.network(p.batch[0]), p.batch[1]) + 2.0 * torch.log10(cost / 1e9)
 
     assert float(losses["loss"]) == pytest.approx(float(objective()), rel=1e-5)
@@ -222,14 +224,14 @@ def test_architecture_gradient_equals_finite_differences(problem, temperature):
 def test_clipping_bounds_the_right_set(problem):
     free = problem()
     recorders = Recorder(free.weights), Recorder(free.alphas)
-    free.search.weight_step(free.batch, recorders[0], 0, "uniform")
+    weight_step(free, recorders[0], 0)
     free.search.architecture_step(free.batch, recorders[1])
     norms = [norm(recorder.gradients) for recorder in recorders]
 
     def clipped(**limits):
         p = problem(**limits)
         weights, alphas = Recorder(p.weights), Recorder(p.alphas)
-        p.search.weight_step(p.batch, weights, 0, "uniform")
+        weight_step(p, weights, 0)
         p.search.architecture_step(p.batch, alphas)
         return [norm(weights.gradients), norm(alphas.gradients)]
 
@@ -272,12 +274,12 @@ def test_statistics_move_in_weight_steps_alone(problem, state, changed):
     p.search.architecture_step(p.batch, adam(p.alphas))
     statistics = {name for name in before if "running" in name or "tracked" in name}
     assert not changed(before, state(p.network)) & statistics
-    p.search.weight_step(p.batch, sgd(p.weights), 0, "uniform")
+    weight_step(p, sgd(p.weights), 0)
     assert changed(before, state(p.network)) >= statistics
 
 
 def test_losses_come_back_detached(problem):
     p = problem()
-    losses = p.search.weight_step(p.batch, sgd(p.weights), 0, "uniform")
+    losses = weight_step(p, sgd(p.weights), 0)
     assert set(losses) == {"classification", "loss"}
     assert not any(loss.requires_grad for loss in losses.values())

@@ -10,7 +10,9 @@ from omegaconf import OmegaConf
 from torch import nn
 from torchvision.models.segmentation import deeplabv3 as reference
 
+from fna_lightning.architectures import maps_at
 from fna_lightning.backbones import build_backbone
+from fna_lightning.choices import Choices
 from fna_lightning.errors import ConfigError
 from fna_lightning.segmenters import ASPP, DeepLabV3, DeepLabV3Plus, resize_logits
 from fna_lightning.supernets import build_supernet
@@ -136,9 +138,11 @@ def test_gradients_reach_everything(make, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_architecture_parameters_get_gradients(small_space, kind):
     network = kind(build_supernet(small_space, KINDS[kind]), 3, channels=6)
-    network.backbone.set_mixture()
+    choices = Choices(network)
+    alphas = [torch.zeros(size, requires_grad=True) for size in choices.sizes]
+    choices.set_mixture([alpha.softmax(0) for alpha in alphas])
     network(torch.randn(2, 3, 32, 32)).square().sum().backward()
-    assert all(alpha.grad is not None and alpha.grad.abs().sum() > 0 for alpha in network.backbone.alphas())
+    assert all(alpha.grad is not None and alpha.grad.abs().sum() > 0 for alpha in alphas)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -247,8 +251,9 @@ def test_what_cannot_be(make, small):
 @pytest.mark.parametrize(("name", "kind"), [("deeplabv3", DeepLabV3), ("deeplabv3plus", DeepLabV3Plus)])
 def test_config_builds_the_default(mobilenet, name, kind):
     config = OmegaConf.load(CONF / "detector" / f"{name}.yaml")
-    stages, output_stride = config.pop("features"), config.pop("output_stride")
-    del config["defaults"]  # Hydra's
+    output_stride = config.pop("output_stride")
+    stages = maps_at(mobilenet.levels(output_stride), config.pop("strides"))
+    del config["defaults"], config["features"]  # Hydra's, and the other way to name maps
     backbone = build_backbone(mobilenet, stages, output_stride=output_stride)
     network, default = instantiate(config)(backbone, num_classes=19), kind(backbone, 19)
     assert str(network) == str(default)

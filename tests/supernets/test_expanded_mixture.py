@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fna_lightning.backbones import build_backbone
+from fna_lightning.choices import Choices
 from fna_lightning.errors import ConfigError
 from fna_lightning.remapping import remap
 from fna_lightning.supernets import MobileSpace, build_supernet
@@ -20,12 +21,13 @@ def space(small):
 
 
 @pytest.fixture
-def supernet(space):
-    supernet = build_supernet(space, ("3.expand", 4), temperature=0.9)
-    with torch.no_grad():
-        for alpha in supernet.alphas():
-            alpha.normal_()
-    return supernet
+def search(space, searched):
+    return searched(build_supernet(space, ("3.expand", 4)), temperature=0.9).set_alphas(1.0)
+
+
+@pytest.fixture
+def supernet(search):
+    return search.network
 
 
 def hooked(supernet):
@@ -37,12 +39,12 @@ def hooked(supernet):
     return seen
 
 
-def test_the_mixture_by_hand(supernet):
+def test_the_mixture_by_hand(search, supernet):
     seen, given = hooked(supernet), []
     supernet.stages[3][1].register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
-    supernet.set_mixture()
+    search.set_mixture()
     maps = supernet(torch.randn(2, 3, 48, 32))
-    exponentials = [math.exp(value / 0.9) for value in supernet.choices()[2].alpha.tolist()]
+    exponentials = [math.exp(value / 0.9) for value in search.alphas[2].tolist()]
     weights = [value / sum(exponentials) for value in exponentials]
     assert [len(calls) for calls in seen.values()] == [2, 2, 2]  # nothing is computed twice
     expanded = sum(w * seen[name][0] for w, name in zip(weights, NAMES, strict=True))
@@ -54,31 +56,31 @@ def test_the_mixture_by_hand(supernet):
     assert supernet.strides == {"3.expand": 4, "4": 8}
 
 
-def test_the_expanded_map_trains_alpha(supernet):
-    supernet.set_mixture()
+def test_the_expanded_map_trains_alpha(search, supernet):
+    search.set_mixture()
     supernet(torch.randn(2, 3, 32, 32))["3.expand"].square().sum().backward()
-    moved = [alpha.grad is not None and alpha.grad.abs().max() > 0 for alpha in supernet.alphas()]
+    moved = [alpha.grad is not None and alpha.grad.abs().max() > 0 for alpha in search.alphas]
     assert moved == [True, True, True, False]  # the last layer lies behind the map
 
 
 @pytest.mark.parametrize("index", range(3))
-def test_a_path_is_the_candidate_alone(supernet, index):
+def test_a_path_is_the_candidate_alone(search, supernet, index):
     seen = hooked(supernet)
-    supernet.set_path([0, 1, index, 3])
+    search.choices.set_path([0, 1, index, 3])
     maps = supernet(torch.randn(2, 3, 32, 32))
     assert [len(calls) for calls in seen.values()] == [2 * (number == index) for number in range(3)]
     assert torch.equal(maps["3.expand"], seen[NAMES[index]][0])
 
 
 @torch.no_grad()
-def test_a_derived_network_has_the_paths_maps(supernet):
+def test_a_derived_network_has_the_paths_maps(search, supernet):
     """Derive, remap, and compare on batch statistics, the last 1x1 included."""
-    for alpha, index in zip(supernet.alphas(), [1, 3, 2, 0], strict=True):
+    for alpha, index in zip(search.alphas, [1, 3, 2, 0], strict=True):
         alpha.zero_()[index] = 1
-    path = supernet.best_path()
+    path = search.best_path()
     assert path == [1, 3, 2, 0]
-    supernet.set_path(path)
-    target = build_backbone(supernet.derive(), ("3.expand", 4))
+    search.choices.set_path(path)
+    target = build_backbone(search.choices.derive(path)["backbone"], ("3.expand", 4))
     report = remap(None, target, supernet=supernet.state_dict())
     images = torch.randn(3, 3, 48, 64)
     expected, maps = supernet.train()(images), target.train()(images)
@@ -112,6 +114,7 @@ def test_a_stage_that_is_not_searched(small):
     supernet = build_supernet(MobileSpace(small, {2: 2}, NAMES), ("3.expand", 3))
     seen = []
     supernet.stages[3][0].expand.register_forward_hook(lambda *given: seen.append(given[-1]))
+    Choices(supernet).set_path([0, 0])
     maps = supernet(torch.randn(2, 3, 32, 32))
     assert torch.equal(maps["3.expand"], seen[0])
     assert maps["3"].shape == (2, 10, 4, 4)
@@ -119,7 +122,9 @@ def test_a_stage_that_is_not_searched(small):
 
 def test_ssdlites_supernet(ssdlite_space):
     with torch.device("meta"):
-        supernet = build_supernet(ssdlite_space, ("6.expand", 8), temperature=0.9)
+        supernet = build_supernet(ssdlite_space, ("6.expand", 8))
+        choices = Choices(supernet)
+        choices.set_mixture([torch.ones(size) for size in choices.sizes])
         maps = supernet(torch.empty(2, 3, 320, 320))
     assert {name: tuple(value.shape) for name, value in maps.items()} == {
         "6.expand": (2, 576, 20, 20),

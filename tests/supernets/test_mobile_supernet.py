@@ -10,57 +10,50 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fna_lightning.architectures import load_architecture, parse_architecture
-from fna_lightning.costs import tabulate
+from fna_lightning.choices import Choice, Choices, LayerChoice
 from fna_lightning.errors import ArchitectureError, ConfigError
-from fna_lightning.supernets import Choice, LayerChoice, MobileSpace, build_supernet
+from fna_lightning.supernets import MobileSpace, build_supernet
 
 R6 = ("k3_e3", "k3_e6", "k5_e3", "k5_e6", "k7_e3", "k7_e6")
 
 
-def set_alphas(supernet, scale, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for alpha in supernet.alphas():
-            alpha.normal_(0, scale, generator=generator)
-    return supernet
-
-
 @pytest.fixture(scope="module")
-def tabulated(small_space):
-    supernet = build_supernet(small_space, (2, 3))
-    tabulate(supernet, (64, 64))
-    return set_alphas(supernet, 1.0)
+def tabulated(small_space, searched):
+    return searched(build_supernet(small_space, (2, 3)), (64, 64)).set_alphas(1.0)
 
 
 @pytest.fixture
-def supernet(tabulated):
+def search(tabulated):
     return copy.deepcopy(tabulated)
 
 
 # Spaces
 
 
-def test_choices_of_a_space(supernet):
+def test_choices_of_a_space(search):
     first, later = ("k3_e2", "k3_e3", "k5_e3"), ("k3_e2", "k3_e3", "k5_e3", "skip")
-    assert [choice.names for choice in supernet.choices()] == [first, later, later, first, later]
-    assert [alpha.shape for alpha in supernet.alphas()] == [(3,), (4,), (4,), (3,), (4,)]
-    assert all(alpha.requires_grad for alpha in supernet.alphas())
+    assert [choice.names for choice in search.choices] == [first, later, later, first, later]
+    assert search.choices.names == ("stages.2.0", "stages.2.1", "stages.2.2", "stages.3.0", "stages.3.1")
+    assert search.choices.sizes == (3, 4, 4, 3, 4)
+    assert [alpha.shape for alpha in search.alphas] == [(3,), (4,), (4,), (3,), (4,)]
+    assert all(alpha.requires_grad for alpha in search.alphas)
+    assert not [name for name in search.network.state_dict() if "alpha" in name]
 
 
 def test_retinanets_space(retinanet_space):
     with torch.device("meta"):
         supernet = build_supernet(retinanet_space)
-    names = [choice.names for choice in supernet.choices()]
+    names = [choice.names for choice in Choices(supernet)]
     assert names == [R6, *3 * [(*R6, "skip")]] * 5 + [R6]
 
 
 def test_ssdlites_space_begins_stage_6_with_expansion_6(ssdlite_space):
     with torch.device("meta"):
         supernet = build_supernet(ssdlite_space, (7, 8))
-    names = [choice.names for choice in supernet.choices()]
+    names = [choice.names for choice in Choices(supernet)]
     assert names[16] == ("k3_e6", "k5_e6", "k7_e6")
     assert names[:16] + names[17:] == [R6, *3 * [(*R6, "skip")]] * 4 + [(*R6, "skip")] * 3 + [R6]
-    assert sum(alpha.numel() for alpha in supernet.alphas()) == 138
+    assert sum(Choices(supernet).sizes) == 138
 
 
 def test_segmentations_space_is_deeper(mobilenet):
@@ -69,7 +62,7 @@ def test_segmentations_space_is_deeper(mobilenet):
         supernet = build_supernet(space, (7,), output_stride=16)
     depths = [sum(isinstance(layer, Choice) for layer in stage.modules()) for stage in supernet.stages]
     assert depths == [0, 0, 4, 4, 6, 6, 4, 1]
-    assert sum(alpha.numel() for alpha in supernet.alphas()) == 6 * 6 + 19 * 7
+    assert sum(Choices(supernet).sizes) == 6 * 6 + 19 * 7
     dilations = [{m.dilation[0] for m in s.modules() if getattr(m, "groups", 1) > 1} for s in supernet.stages]
     assert dilations == [set(), {1}, {1}, {1}, {1}, {1}, {2}, {2}]
 
@@ -111,7 +104,7 @@ def test_wrong_out_stages(small_space, out_stages):
 
 
 def test_alphas_begin_small():
-    alpha = torch.cat([Choice(["a"] * 10).alpha.detach() for _ in range(200)])
+    alpha = torch.cat([Choice(["a"] * 10).start for _ in range(200)])
     assert alpha.std().item() == pytest.approx(1e-3, rel=0.1)
     assert abs(alpha.mean().item()) < 1e-4
 
@@ -119,7 +112,7 @@ def test_alphas_begin_small():
 def test_searched_norms_have_neither_scale_nor_statistics(small_space):
     supernet = build_supernet(small_space, (4,))
     searched = {
-        norm for choice in supernet.choices() for norm in choice.modules() if isinstance(norm, nn.BatchNorm2d)
+        norm for choice in Choices(supernet) for norm in choice.modules() if isinstance(norm, nn.BatchNorm2d)
     }
     others = {norm for norm in supernet.modules() if isinstance(norm, nn.BatchNorm2d)} - searched
     assert (len(searched), len(others)) == (3 * 15, 4)
@@ -135,11 +128,11 @@ def candidate_outputs(choice, x):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.9])
-def test_mixture_is_the_weighted_sum(small_space, temperature):
-    supernet = set_alphas(build_supernet(small_space, (3,), temperature=temperature), 1.0)
-    supernet.set_mixture()
-    choice, x = supernet.choices()[1], torch.randn(2, 8, 5, 7)
-    exponentials = [math.exp(value / temperature) for value in choice.alpha.tolist()]
+def test_mixture_is_the_weighted_sum(small_space, searched, temperature):
+    search = searched(build_supernet(small_space, (3,)), temperature=temperature).set_alphas(1.0)
+    search.set_mixture()
+    choice, x = search.choices[1], torch.randn(2, 8, 5, 7)
+    exponentials = [math.exp(value / temperature) for value in search.alphas[1].tolist()]
     expected = sum(
         e / sum(exponentials) * y for e, y in zip(exponentials, candidate_outputs(choice, x), strict=True)
     )
@@ -147,128 +140,130 @@ def test_mixture_is_the_weighted_sum(small_space, temperature):
 
 
 @pytest.mark.parametrize("index", range(4))
-def test_a_path_is_the_candidate_alone(supernet, index):
-    choice, x = supernet.choices()[1], torch.randn(2, 8, 5, 7)
-    supernet.set_path([0, index, 0, 0, 0])
+def test_a_path_is_the_candidate_alone(search, index):
+    choice, x = search.choices[1], torch.randn(2, 8, 5, 7)
+    search.choices.set_path([0, index, 0, 0, 0])
     assert torch.equal(choice(x), candidate_outputs(choice, x)[index])
 
 
-def test_a_path_runs_and_trains_its_own_candidates_only(supernet):
+def test_a_path_runs_and_trains_its_own_candidates_only(search):
     ran = set()
-    for choice in supernet.choices():
+    for choice in search.choices:
         for name, candidate in choice.candidates.items():
             candidate.register_forward_hook(lambda *_, key=(choice, name): ran.add(key))
     path = [1, 3, 0, 2, 1]
-    supernet.set_path(path)
-    supernet(torch.randn(2, 3, 32, 32))["3"].sum().backward()
-    chosen = {(choice, choice.names[i]) for choice, i in zip(supernet.choices(), path, strict=True)}
+    search.choices.set_path(path)
+    search.network(torch.randn(2, 3, 32, 32))["3"].sum().backward()
+    chosen = {(choice, choice.names[i]) for choice, i in zip(search.choices, path, strict=True)}
     assert ran == chosen
-    for choice in supernet.choices():
-        assert choice.alpha.grad is None
+    for choice, alpha in zip(search.choices, search.alphas, strict=True):
+        assert alpha.grad is None
         for name, candidate in choice.candidates.items():
             moved = [parameter.grad is not None for parameter in candidate.parameters()]
             assert all(moved) if (choice, name) in chosen else not any(moved)
 
 
-def test_the_mixture_trains_every_alpha(supernet):
-    supernet.set_path([0] * 5)
-    supernet.set_mixture()
-    assert [choice.active for choice in supernet.choices()] == [None] * 5
-    maps = supernet(torch.randn(2, 3, 32, 32))
+def test_the_mixture_trains_every_alpha(search):
+    search.choices.set_path([0] * 5)
+    search.set_mixture()
+    assert [choice.active for choice in search.choices] == [None] * 5
+    maps = search.network(torch.randn(2, 3, 32, 32))
     assert {name: tuple(m.shape) for name, m in maps.items()} == {"2": (2, 8, 8, 8), "3": (2, 10, 4, 4)}
     maps["3"].square().sum().backward()
-    assert all(alpha.grad is not None and alpha.grad.abs().max() > 0 for alpha in supernet.alphas())
+    assert all(alpha.grad is not None and alpha.grad.abs().max() > 0 for alpha in search.alphas)
 
 
 @pytest.mark.parametrize("path", [[0] * 4, [0] * 6, [3, 0, 0, 0, 0], [0, 4, 0, 0, 0], [0, 0, 0, 0, -1]])
-def test_paths_that_do_not_exist(supernet, path):
-    supernet.set_path([1] * 5)
+def test_paths_that_do_not_exist(search, path):
+    search.choices.set_path([1] * 5)
     with pytest.raises(ConfigError, match="path"):
-        supernet.set_path(path)
-    assert [choice.active for choice in supernet.choices()] == [1] * 5
+        search.choices.set_path(path)
+    with pytest.raises(ConfigError, match="path"):
+        search.choices.derive(path)
+    assert [choice.active for choice in search.choices] == [1] * 5
 
 
 # Expected cost
 
 
-def test_expected_cost_is_the_mean_of_the_path_costs(supernet):
-    rows = [torch.softmax(alpha.detach().double(), 0).tolist() for alpha in supernet.alphas()]
+def test_expected_cost_is_the_mean_of_the_path_costs(search):
+    rows = [torch.softmax(alpha.detach().double(), 0).tolist() for alpha in search.alphas]
     mean = sum(
-        math.prod(row[i] for row, i in zip(rows, path, strict=True)) * supernet.path_cost(path)
+        math.prod(row[i] for row, i in zip(rows, path, strict=True)) * search.path_cost(path)
         for path in product(*(range(len(row)) for row in rows))
     )
-    assert supernet.expected_cost().item() == pytest.approx(mean, rel=1e-6)
+    assert search.expected_cost().item() == pytest.approx(mean, rel=1e-6)
 
 
-def test_gradient_of_the_expected_cost(supernet):
-    alphas = supernet.alphas()
+def test_gradient_of_the_expected_cost(search):
+    alphas = search.alphas
     for alpha in alphas:
         alpha.data = alpha.data.double()
-    gradients = torch.autograd.grad(supernet.expected_cost(), alphas)
+    gradients = torch.autograd.grad(search.expected_cost(), alphas)
     step = 1e-5
-    for alpha, gradient, choice in zip(alphas, gradients, supernet.choices(), strict=True):
+    for alpha, gradient, costs in zip(alphas, gradients, search.costs, strict=True):
         p = torch.softmax(alpha.detach(), 0)
-        torch.testing.assert_close(gradient, p * (choice.costs - (p * choice.costs).sum()))
+        torch.testing.assert_close(gradient, p * (costs - (p * costs).sum()))
         for index in range(len(alpha)):
             values = []
             for sign in (1, -1):
                 with torch.no_grad():
                     alpha[index] += sign * step
-                    values.append(supernet.expected_cost().item())
+                    values.append(search.expected_cost().item())
                     alpha[index] -= sign * step
             difference = (values[0] - values[1]) / (2 * step)
             assert gradient[index].item() == pytest.approx(difference, rel=1e-5, abs=1e-2)
 
 
-def test_gradient_of_the_cost_term(supernet):
+def test_gradient_of_the_cost_term(search):
     """lambda log_tau(cost): its gradient is (lambda / ln tau) p_o (c_o - sum p c) / cost, in any unit of cost."""
-    alphas = supernet.alphas()
-    cost = supernet.expected_cost()
+    alphas = search.alphas
+    cost = search.expected_cost()
     gradients = torch.autograd.grad(0.02 * torch.log10(cost / 1e9), alphas)
-    for alpha, gradient, choice in zip(alphas, gradients, supernet.choices(), strict=True):
+    for alpha, gradient, costs in zip(alphas, gradients, search.costs, strict=True):
         p = torch.softmax(alpha.detach().double(), 0)
-        expected = 0.02 / math.log(10) * p * (choice.costs - (p * choice.costs).sum()) / cost.item()
+        expected = 0.02 / math.log(10) * p * (costs - (p * costs).sum()) / cost.item()
         torch.testing.assert_close(gradient.double(), expected, rtol=1e-4, atol=1e-9)
 
 
-def test_sampled_paths_cost_what_is_expected(supernet):
-    costs = torch.tensor([supernet.path_cost(supernet.sample_path(5, i, "probability")) for i in range(3000)])
+def test_sampled_paths_cost_what_is_expected(search):
+    costs = torch.tensor([search.path_cost(search.draw(5, i, "probability")) for i in range(3000)])
     error = costs.std().item() / math.sqrt(len(costs))
-    assert abs(costs.mean().item() - supernet.expected_cost().item()) / error < 4
+    assert abs(costs.mean().item() - search.expected_cost().item()) / error < 4
 
 
 # Sampling
 
 
 @pytest.mark.parametrize("policy", ["uniform", "probability"])
-def test_a_path_is_a_function_of_seed_and_iteration(supernet, policy):
-    other = copy.deepcopy(supernet)
-    forward = [supernet.sample_path(1, i, policy) for i in range(50)]
+def test_a_path_is_a_function_of_seed_and_iteration(search, policy):
+    other = copy.deepcopy(search)
+    forward = [search.draw(1, i, policy) for i in range(50)]
     torch.rand(7)
-    other.set_path([0] * 5)
-    other(torch.randn(1, 3, 32, 32))
-    assert [other.sample_path(1, i, policy) for i in reversed(range(50))] == forward[::-1]
+    other.choices.set_path([0] * 5)
+    other.network(torch.randn(1, 3, 32, 32))
+    assert [other.draw(1, i, policy) for i in reversed(range(50))] == forward[::-1]
     # Other seeds draw other paths, and not the same ones later.
-    later = [supernet.sample_path(2, i, policy) for i in range(50)]
+    later = [search.draw(2, i, policy) for i in range(50)]
     assert sum(path == other for path, other in zip(forward[1:], later, strict=False)) < 10
     assert sum(path == other for path, other in zip(forward, later, strict=True)) < 10
     assert len({tuple(path) for path in forward}) > 25
 
 
 @pytest.mark.parametrize("policy", ["uniform", "probability"])
-def test_sampling_leaves_random_state_and_path_alone(supernet, policy):
-    supernet.set_path([1] * 5)
+def test_sampling_leaves_random_state_and_path_alone(search, policy):
+    search.choices.set_path([1] * 5)
     state = torch.get_rng_state()
-    supernet.sample_path(3, 4, policy)
+    search.draw(3, 4, policy)
     assert torch.equal(torch.get_rng_state(), state)
-    assert [choice.active for choice in supernet.choices()] == [1] * 5
+    assert [choice.active for choice in search.choices] == [1] * 5
 
 
 @pytest.mark.parametrize("policy", ["uniform", "probability"])
-def test_frequencies_of_sampled_candidates(supernet, policy):
+def test_frequencies_of_sampled_candidates(search, policy):
     number = 4000
-    paths = [supernet.sample_path(11, i, policy) for i in range(number)]
-    for position, alpha in enumerate(supernet.alphas()):
+    paths = [search.draw(11, i, policy) for i in range(number)]
+    for position, alpha in enumerate(search.alphas):
         size = len(alpha)
         expected = [1 / size] * size if policy == "uniform" else torch.softmax(alpha.detach(), 0).tolist()
         counts = Counter(path[position] for path in paths)
@@ -277,8 +272,8 @@ def test_frequencies_of_sampled_candidates(supernet, policy):
             assert abs(counts[index] - number * p) < 4.5 * math.sqrt(number * p * (1 - p))
 
 
-def test_layers_are_sampled_independently(supernet):
-    pairs = Counter(tuple(supernet.sample_path(2, i)[1:3]) for i in range(4000))
+def test_layers_are_sampled_independently(search):
+    pairs = Counter(tuple(search.draw(2, i)[1:3]) for i in range(4000))
     assert len(pairs) == 16
     assert all(abs(count - 250) < 4.5 * math.sqrt(250 * 15 / 16) for count in pairs.values())
 
@@ -286,22 +281,24 @@ def test_layers_are_sampled_independently(supernet):
 # Derivation
 
 
-def test_the_largest_alpha_wins_and_skips_stay_in_place(supernet):
+def test_the_largest_alpha_wins_and_skips_stay_in_place(search):
     with torch.no_grad():
-        for alpha, index in zip(supernet.alphas(), [2, 3, 1, 0, 3], strict=True):
+        for alpha, index in zip(search.alphas, [2, 3, 1, 0, 3], strict=True):
             alpha.zero_()[index] = 1
-    assert supernet.best_path() == [2, 3, 1, 0, 3]
-    assert str(supernet.derive()) == (
+    assert search.best_path() == [2, 3, 1, 0, 3]
+    (found,) = search.choices.derive(search.best_path()).items()
+    assert found[0] == "backbone"
+    assert str(found[1]) == (
         "[[8, 6], ['k3_e1'], 1]|\n[[6, 8], ['k5_e3', 'skip', 'k3_e3'], 2]|\n[[8, 10], ['k3_e2', 'skip'], 2]"
     )
 
 
-def test_the_first_of_equals_wins(supernet):
+def test_the_first_of_equals_wins(search):
     with torch.no_grad():
-        for alpha in supernet.alphas():
+        for alpha in search.alphas:
             alpha.zero_()
-        supernet.alphas()[1][2:] = 1
-    assert supernet.best_path() == [0, 2, 0, 0, 0]
+        search.alphas[1][2:] = 1
+    assert search.best_path() == [0, 2, 0, 0, 0]
 
 
 def test_what_is_not_searched_stays(mobilenet):
@@ -317,8 +314,8 @@ def test_what_is_not_searched_stays(mobilenet):
 
 @given(seed=st.integers(0, 10**6), share=st.floats(0, 1))
 def test_a_derived_path_is_the_most_probable_within_the_limit(tabulated, seed, share):
-    limited = set_alphas(copy.deepcopy(tabulated), 2.0, seed)
-    rows = [torch.log_softmax(alpha.detach().double(), 0).tolist() for alpha in limited.alphas()]
+    limited = copy.deepcopy(tabulated).set_alphas(2.0, seed)
+    rows = [torch.log_softmax(alpha.detach().double(), 0).tolist() for alpha in limited.alphas]
     paths = list(product(*(range(len(row)) for row in rows)))
     costs = {path: limited.path_cost(path) for path in paths}
     cheapest, dearest = min(costs.values()), max(costs.values())
@@ -327,35 +324,31 @@ def test_a_derived_path_is_the_most_probable_within_the_limit(tabulated, seed, s
     def log_probability(path):
         return sum(row[i] for row, i in zip(rows, path, strict=True))
 
-    found = limited.best_path(limit)
+    found = limited.best_path(limit + limited.cost.fixed)
     assert limited.path_cost(found) <= limit
     within = [path for path in paths if costs[path] <= limit - 5 * (limit - cheapest) / 20_000]
     assert log_probability(found) >= max(map(log_probability, within or [min(costs, key=costs.get)])) - 1e-5
 
 
-def test_a_limit_that_is_met_changes_nothing(supernet):
-    best = supernet.best_path()
-    assert supernet.best_path(supernet.path_cost(best)) == best
+def test_a_limit_that_is_met_changes_nothing(search):
+    best = search.best_path()
+    assert search.best_path(search.cost.of(best)) == best
 
 
-def test_a_limit_holds_where_probabilities_vanish(supernet):
+def test_a_limit_holds_where_probabilities_vanish(search):
     """Alphas so far apart that the dear candidates' softmax is exactly one."""
     with torch.no_grad():
-        for alpha, choice in zip(supernet.alphas(), supernet.choices(), strict=True):
-            alpha.zero_()[choice.costs.argmax()] = 500
-    limit = sum(choice.costs.min().item() for choice in supernet.choices())
-    assert supernet.path_cost(supernet.best_path(limit)) == limit
+        for alpha, costs in zip(search.alphas, search.costs, strict=True):
+            alpha.zero_()[costs.argmax()] = 500
+    limit = search.cost.fixed + sum(costs.min().item() for costs in search.costs)
+    assert search.cost.of(search.best_path(limit)) == limit
     with pytest.raises(ConfigError, match="cannot be met"):
-        supernet.best_path(limit - 1)
+        search.best_path(limit - 1)
 
 
-def test_eval_returns_the_supernet(supernet):
-    assert supernet.eval() is supernet
-
-
-def test_copies_share_nothing(supernet):
-    other = copy.deepcopy(supernet)
+def test_copies_share_nothing(search):
+    other = Choices(copy.deepcopy(search.network))
     other.set_path([2] * 5)
-    assert [choice.active for choice in supernet.choices()] == [None] * 5
-    assert not {id(c) for c in other.choices()} & {id(c) for c in supernet.choices()}
-    assert all(isinstance(choice, LayerChoice) for choice in other.choices())
+    assert [choice.active for choice in search.choices] == [None] * 5
+    assert not {id(c) for c in other} & {id(c) for c in search.choices}
+    assert all(isinstance(choice, LayerChoice) for choice in other)

@@ -195,6 +195,24 @@ def test_results_file(annotations, tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["results.json", "val.json"]
     expected = referee(annotations, str(path))
     assert figures == dict(zip(FIGURES, expected.stats.tolist(), strict=True))
+    metric.save_results(tmp_path / "run")
+    (saved,) = (tmp_path / "run").iterdir()
+    assert (saved.name, saved.read_text()) == ("detections.json", path.read_text())
+
+
+def test_a_results_file_that_cannot_be_written_leaves_the_old_one(annotations, tmp_path, monkeypatch):
+    metric = fill(CocoMetric(annotations, CATEGORIES))
+    path = tmp_path / "results.json"
+    path.write_text("old")
+
+    def full(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    with pytest.raises(OSError, match="no space"):
+        metric.write_results(path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["results.json", "val.json"]
+    assert path.read_text() == "old"
 
 
 def test_files_made_by_hand(annotations):

@@ -41,19 +41,19 @@ class Pipeline:
     def __init__(self, transforms: Sequence[Transform], boxes: A.BboxParams | None = None) -> None:
         self._compose = A.Compose(list(transforms), bbox_params=boxes)
 
-    def _run(self, seed: int, **targets: Any) -> dict[str, Any]:
+    def _run(self, random_seed: int, **targets: Any) -> dict[str, Any]:
         # `Compose.set_random_seed` gives every transform a generator with the same seed, and so all
         # coins fall alike. One pair of generators is shared instead.
-        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        self._compose.set_random_state(np.random.default_rng(random_seed), random.Random(random_seed))
         return self._compose(**targets)
 
 
 class ImagePipeline(Pipeline):
     """Transforms of an image alone."""
 
-    def __call__(self, image: Array, seed: int) -> Array:
-        """Transform `image` (H, W, 3) uint8; equal seeds give equal results."""
-        return np.ascontiguousarray(self._run(seed, image=image)["image"])
+    def __call__(self, image: Array, random_seed: int) -> Array:
+        """Transform `image` (H, W, 3) uint8; equal random seeds give equal results."""
+        return np.ascontiguousarray(self._run(random_seed, image=image)["image"])
 
 
 class DetectionPipeline(Pipeline):
@@ -61,27 +61,26 @@ class DetectionPipeline(Pipeline):
 
     Args:
         transforms: Applied in order.
-        min_visibility: A box of which less than this share is left, after a crop, is dropped.
     """
 
-    def __init__(self, transforms: Sequence[Transform], min_visibility: float = 0.0) -> None:
-        super().__init__(transforms, A.BboxParams("pascal_voc", min_visibility=min_visibility))
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        super().__init__(transforms, A.BboxParams("pascal_voc"))
 
-    def __call__(self, image: Array, boxes: Array, labels: Array, seed: int) -> tuple[Array, Array, Array]:
-        """Transform an image and its boxes; equal seeds give equal results.
+    def __call__(self, image: Array, boxes: Array, labels: Array, random_seed: int) -> tuple[Array, Array, Array]:
+        """Transform an image and its boxes; equal random seeds give equal results.
 
         Args:
             image: (H, W, 3) uint8.
             boxes: (M, 4) float, x1, y1, x2, y2 inside the image; M may be 0.
             labels: (M,) integers below 2^24.
-            seed: Decides every random choice.
+            random_seed: Decides every random choice.
 
         Returns:
             The image (H', W', 3) uint8, boxes (M', 4) float32 and labels (M',) int64.
         """
         # Labels ride along as a fifth column: the library's own label encoding costs more than the flip.
         rows = np.column_stack([boxes, labels]).astype(np.float32)
-        result = self._run(seed, image=image, bboxes=rows)
+        result = self._run(random_seed, image=image, bboxes=rows)
         rows = np.asarray(result["bboxes"], np.float32).reshape(-1, 5)
         return np.ascontiguousarray(result["image"]), rows[:, :4].copy(), rows[:, 4].astype(np.int64)
 
@@ -89,9 +88,9 @@ class DetectionPipeline(Pipeline):
 class SegmentationPipeline(Pipeline):
     """Transforms of an image together with its labels."""
 
-    def __call__(self, image: Array, labels: Array, seed: int) -> tuple[Array, Array]:
-        """Transform `image` (H, W, 3) uint8 and `labels` (H, W) uint8; equal seeds give equal results."""
-        result = self._run(seed, image=image, mask=labels)
+    def __call__(self, image: Array, labels: Array, random_seed: int) -> tuple[Array, Array]:
+        """Transform `image` (H, W, 3) uint8 and `labels` (H, W) uint8; equal random seeds give equal results."""
+        result = self._run(random_seed, image=image, mask=labels)
         return np.ascontiguousarray(result["image"]), np.ascontiguousarray(result["mask"])
 
 

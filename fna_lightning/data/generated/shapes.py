@@ -181,7 +181,7 @@ def _is_there(root: Path, settings: dict[str, Any]) -> bool:
 
 
 def _settings(
-    layout: str, num_train: int, num_val: int, image_size: int, classes: int, seed: int
+    layout: str, num_train: int, num_val: int, image_size: int, classes: int, generation_seed: int
 ) -> dict[str, Any]:
     if not 3 <= classes <= len(SHAPES):
         raise ConfigError(f"data.classes={classes} must lie between 3 and {len(SHAPES)}")
@@ -197,7 +197,7 @@ def _settings(
         "num_val": num_val,
         "image_size": image_size,
         "classes": list(SHAPES[:classes]),
-        "seed": seed,
+        "seed": generation_seed,
     }
 
 

@@ -23,7 +23,7 @@ from fna_lightning.data.batches import IGNORED_LABEL, SegmentationBatch
 from fna_lightning.data.checking.checks import check_folder, check_images, check_labels
 from fna_lightning.data.checking.images import read_image, read_labels
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
-from fna_lightning.data.label_maps import LabelMap, build_label_map
+from fna_lightning.data.label_maps import LabelFiles, LabelMap, build_label_map
 from fna_lightning.errors import DataError
 
 
@@ -85,9 +85,11 @@ class CityscapesSegmentation(EpochDataset[SegmentationSample, SegmentationPipeli
         names: What is in the set, of `files`.
         label_map: What label files hold.
         transform: Applied to every image and its labels.
-        random_seed: The run's seed.
-        labels_as_stored: Labels keep the size of their file, in which scores are computed.
+        random_seed: The run's.
     """
+
+    labels_as_stored = False
+    """Whether labels keep the size of their file, in which scores are computed."""
 
     def __init__(
         self,
@@ -96,14 +98,12 @@ class CityscapesSegmentation(EpochDataset[SegmentationSample, SegmentationPipeli
         label_map: LabelMap,
         transform: SegmentationPipeline,
         random_seed: int = 0,
-        labels_as_stored: bool = False,
     ) -> None:
         super().__init__(transform, random_seed)
         self.files = files
         # An array, for the reason given in `annotations`.
         self.names = np.array([os.fsencode(name) for name in names])
         self.label_map = label_map
-        self.labels_as_stored = labels_as_stored
         self.class_names = label_map.class_names
         self.source = files.images
         self.pixels = np.zeros(256, np.int64)
@@ -120,8 +120,8 @@ class CityscapesSegmentation(EpochDataset[SegmentationSample, SegmentationPipeli
         """The label file of sample `index`."""
         return self.files.label(os.fsdecode(self.names[index]))
 
-    def load(self, index: int, seed: int) -> SegmentationSample:
-        """Read sample `index` and transform it under `seed`.
+    def load(self, index: int, random_seed: int) -> SegmentationSample:
+        """Read sample `index` and transform it under `random_seed`.
 
         Raises:
             DataError: A file is missing or broken, the two differ in size, or a label id is unknown.
@@ -137,7 +137,7 @@ class CityscapesSegmentation(EpochDataset[SegmentationSample, SegmentationPipeli
             stored = self.label_map.to_labels(stored)
         except DataError as error:
             raise DataError(f"{label_path}: {error}; {Kind.LABEL_ID.mend}") from error
-        image, labels = self.transform(image, stored, seed)
+        image, labels = self.transform(image, stored, random_seed)
         labels = stored if self.labels_as_stored else labels
         return SegmentationSample(torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(labels), str(path))
 
@@ -242,6 +242,11 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
         dataset = self._build("val_split", self.val_split, problems)
         dataset.labels_as_stored = True
         return dataset
+
+    @property
+    def label_files(self) -> LabelFiles:
+        """Named like the pictures, without what all of these end with."""
+        return LabelFiles(self.label_map, Path(self.image_suffix).stem)
 
     def eval_transform(self) -> SegmentationPipeline:
         """Resize only, if at all."""

@@ -52,7 +52,7 @@ class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
         annotations: The checked content of the file.
         images: Folder of the image files.
         transform: Applied to every image.
-        random_seed: The run's seed.
+        random_seed: The run's.
         pad: Batches are padded to multiples of this, in pixels.
     """
 
@@ -78,13 +78,13 @@ class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
         """The file of image `index`."""
         return self.images / self.annotations.file_names[index].decode()
 
-    def load(self, index: int, seed: int) -> DetectionSample:
-        """Read image `index` with its boxes and transform them under `seed`."""
+    def load(self, index: int, random_seed: int) -> DetectionSample:
+        """Read image `index` with its boxes and transform them under `random_seed`."""
         path = self.path(index)
         image = read_image(path)
         size = (image.shape[0], image.shape[1])
         boxes, labels = self._boxes(index, size)
-        image, boxes, labels = self.transform(image, boxes, labels, seed)
+        image, boxes, labels = self.transform(image, boxes, labels, random_seed)
         return DetectionSample(
             torch.from_numpy(image).permute(2, 0, 1),
             torch.from_numpy(boxes),

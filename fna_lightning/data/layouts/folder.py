@@ -43,7 +43,7 @@ class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
         folder: Where the class folders lie.
         class_names: The classes; label k stands for class_names[k].
         transform: Applied to every image; all results have one size.
-        random_seed: The run's seed.
+        random_seed: The run's.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
         """The file of image `index`."""
         return self.folder / self.files[index].decode()
 
-    def load(self, index: int, seed: int) -> ClassificationSample:
-        """Read image `index` and transform it under `seed`."""
+    def load(self, index: int, random_seed: int) -> ClassificationSample:
+        """Read image `index` and transform it under `random_seed`."""
         path = self.path(index)
-        image = self.transform(read_image(path), seed)
+        image = self.transform(read_image(path), random_seed)
         return ClassificationSample(torch.from_numpy(image).permute(2, 0, 1), int(self.labels[index]), str(path))
 
     def collate(self, samples: Sequence[ClassificationSample]) -> ClassificationBatch:

@@ -3,10 +3,12 @@
 Figures are made object by object: nothing here touches pyplot, its global state or a display.
 """
 
+import fna_lightning.reporting.pictures.mobile  # noqa: F401 - registers its drawing
 from fna_lightning.reporting.pictures.alphas import draw_alphas
 from fna_lightning.reporting.pictures.architecture import draw_architecture
 from fna_lightning.reporting.pictures.curves import draw_curves
 from fna_lightning.reporting.pictures.detections import draw_detections
+from fna_lightning.reporting.pictures.mobile import draw_mobile
 from fna_lightning.reporting.pictures.pareto import draw_pareto, pareto_front
 from fna_lightning.reporting.pictures.segmentations import draw_class_scores, draw_segmentations
 from fna_lightning.reporting.pictures.style import save_picture, to_png
@@ -17,6 +19,7 @@ __all__ = [
     "draw_class_scores",
     "draw_curves",
     "draw_detections",
+    "draw_mobile",
     "draw_pareto",
     "draw_segmentations",
     "pareto_front",

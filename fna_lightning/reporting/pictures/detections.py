@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the summary of a sweep draws without torch
 
 _COLUMNS = 3
 _TRUTH_COLOUR = "white"
+_MIN_SCORE = 0.3  # boxes below this are not drawn; the images' titles say how many are
 
 
 def draw_detections(
@@ -28,7 +29,6 @@ def draw_detections(
     detections: Sequence[Detections],
     truth: Sequence[tuple[Tensor, Tensor]],
     class_names: Sequence[str],
-    min_score: float = 0.3,
 ) -> Figure:
     """Draw images in a grid: found boxes solid, coloured by class, with scores; true boxes dashed in white.
 
@@ -37,7 +37,6 @@ def draw_detections(
         detections: one per image, in pixels of the images.
         truth: likewise (boxes (M_i, 4), labels (M_i,)).
         class_names: one per label.
-        min_score: boxes below this are not drawn; the images' titles say how many are.
     """
     number = len(images)
     columns = min(max(number, 1), _COLUMNS)
@@ -49,7 +48,7 @@ def draw_detections(
     for place, axes in enumerate(grid):
         axes.axis("off")
         if place < number:
-            _draw_image(axes, images[place], detections[place], truth[place], class_names, min_score)
+            _draw_image(axes, images[place], detections[place], truth[place], class_names)
     lines = [
         Line2D([], [], color=COLOURS[0], linewidth=2, label="found (colour: class), with score"),
         Line2D([], [], color="#777777", linewidth=1.6, linestyle=(0, (3, 2)), label="annotated"),
@@ -64,7 +63,6 @@ def _draw_image(
     found: Detections,
     truth: tuple[Tensor, Tensor],
     class_names: Sequence[str],
-    min_score: float,
 ) -> None:
     height, width = image.shape[1:]
     pixels = image.detach().cpu().float().clamp(0, 255).byte().permute(1, 2, 0).numpy()
@@ -72,7 +70,7 @@ def _draw_image(
     # Boxes may reach over the border, the picture shall not grow for them.
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
-    kept = found.scores >= min_score
+    kept = found.scores >= _MIN_SCORE
     for box, label, score in zip(
         found.boxes[kept].tolist(), found.labels[kept].tolist(), found.scores[kept].tolist(), strict=True
     ):
@@ -80,7 +78,7 @@ def _draw_image(
     boxes, labels = truth
     for box in boxes.tolist():
         axes.add_patch(_box(box, _TRUTH_COLOUR, 1.1, gid="truth", linestyle=(0, (3, 2))))
-    text = f"{len(labels)} annotated, {int(kept.sum())} found with score ≥ {min_score:g}"
+    text = f"{len(labels)} annotated, {int(kept.sum())} found with score ≥ {_MIN_SCORE:g}"
     axes.set_title(text, loc="left", fontsize=SMALL, color=INK)
 
 

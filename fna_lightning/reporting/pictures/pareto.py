@@ -65,17 +65,16 @@ def pareto_front(points: Sequence[Point]) -> list[int]:
     return front
 
 
-def draw_pareto(points: Sequence[Point], cost_name: str = "multiply-adds", metric_name: str = "metric") -> Figure:
+def draw_pareto(points: Sequence[Point], metric_name: str = "metric") -> Figure:
     """Draw points with the Pareto front as a line; labels where there is room, those of the front first.
 
     Args:
         points: (label, cost, metric); those without a finite cost and metric are left out.
-        cost_name: the x axis; counts.
-        metric_name: the y axis.
+        metric_name: the y axis; the x axis counts multiply-adds.
     """
     figure = new_figure(7.0, 4.4)
     axes = figure.subplots()
-    plain(axes, f"{metric_name} against {cost_name}", cost_name, metric_name)
+    plain(axes, f"{metric_name} against multiply-adds", "multiply-adds", metric_name)
     counts_on(axes.xaxis)
     front = pareto_front(points)
     place = _known(points)

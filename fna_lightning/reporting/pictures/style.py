@@ -64,10 +64,10 @@ def to_png(figure: Figure, dpi: int = 110) -> bytes:
     return buffer.getvalue()
 
 
-def save_picture(figure: Figure, path: str | os.PathLike[str], dpi: int = 110) -> None:
+def save_picture(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write the picture as PNG, whole or not at all."""
     with replacing(os.fspath(path)) as temporary:
-        temporary.write_bytes(to_png(figure, dpi))
+        temporary.write_bytes(to_png(figure))
 
 
 def _tick(value: float) -> str:

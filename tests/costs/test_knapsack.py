@@ -1,12 +1,17 @@
+"""The best path under a limit, against trying every path."""
+
+import math
 from itertools import product
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fna_lightning.costs import CostTable, Term
+from fna_lightning.costs.knapsack import best_path_within, cheapest_path
 from fna_lightning.errors import ConfigError
-from fna_lightning.supernets.derivation import best_path_within
 
 whole_costs = st.lists(st.integers(0, 8), min_size=1, max_size=4)
 problems = st.lists(whole_costs, min_size=1, max_size=4)
@@ -27,8 +32,12 @@ def draw_values(data, costs):
     return [data.draw(st.lists(number, min_size=len(row), max_size=len(row))) for row in costs]
 
 
+def one_each(costs):
+    return [Term((number,), np.array(row, float)) for number, row in enumerate(costs)]
+
+
 def solve(values, costs, limit):
-    path = best_path_within([np.array(row) for row in values], [np.array(row, float) for row in costs], limit)
+    path = best_path_within([np.array(row) for row in values], one_each(costs), limit)
     assert len(path) == len(costs)
     assert all(0 <= index < len(row) for index, row in zip(path, costs, strict=True))
     return path
@@ -73,9 +82,57 @@ def test_is_within_the_limit_where_candidates_are_impossible(costs, budget, data
 
 @pytest.mark.parametrize("limit", [2.9e6, 0, -1])
 def test_a_limit_below_the_cheapest_path(limit):
-    with pytest.raises(ConfigError, match=f"{limit / 1e6:.1f} M.* cheapest path needs 3.0 M"):
-        best_path_within([np.zeros(2)] * 3, [np.array([1e6, 2e6])] * 3, limit)
+    terms = one_each([[1e6, 2e6]] * 3)
+    table = CostTable("madds", 0.0, (2, 2, 2), terms)
+    for ask in (table.check_limit, lambda limit: table.best_within(limit, [torch.ones(2) / 2] * 3)):
+        with pytest.raises(ConfigError, match=f"{limit / 1e6:.1f} M.* cheapest path needs 3.0 M"):
+            ask(limit)
+    assert best_path_within([np.zeros(2)] * 3, terms, limit) is None
 
 
 def test_the_cheapest_path_is_within_its_own_cost():
-    assert best_path_within([np.array([0.0, -5.0])] * 3, [np.array([2.0, 1.0])] * 3, 3.0) == [1, 1, 1]
+    assert best_path_within([np.array([0.0, -5.0])] * 3, one_each([[2.0, 1.0]] * 3), 3.0) == [1, 1, 1]
+
+
+# Terms over several choices together
+
+
+@st.composite
+def joint_problems(draw):
+    """Choices, and terms of whole costs over up to three of them in any combination."""
+    sizes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=5))
+    terms = []
+    for _ in range(draw(st.integers(0, 6))):
+        scope = sorted(draw(st.sets(st.integers(0, len(sizes) - 1), min_size=1, max_size=3)))
+        shape = [sizes[number] for number in scope]
+        numbers = draw(st.lists(st.integers(0, 8), min_size=math.prod(shape), max_size=math.prod(shape)))
+        terms.append(Term(tuple(scope), np.array(numbers, float).reshape(shape)))
+    return sizes, terms
+
+
+def cost_of(terms, path):
+    return sum(costs[tuple(path[number] for number in scope)] for scope, costs in terms)
+
+
+@given(problem=joint_problems())
+def test_the_cheapest_of_every_path(problem):
+    sizes, terms = problem
+    paths = list(product(*map(range, sizes)))
+    assert cost_of(terms, cheapest_path(sizes, terms)) == min(cost_of(terms, path) for path in paths)
+
+
+@given(problem=joint_problems(), budget=st.integers(0, 30), data=st.data())
+@settings(max_examples=80)
+def test_joint_terms_against_every_path(problem, budget, data):
+    """What is found is within the budget, and no worse than all that leave a step a choice of it."""
+    sizes, terms = problem
+    values = draw_values(data, [[0] * size for size in sizes])
+    found = best_path_within([np.array(row) for row in values], terms, budget)
+    paths = list(product(*map(range, sizes)))
+    rounded = budget * (1 - len(sizes) / 20_000)
+    safely = [path for path in paths if cost_of(terms, path) <= rounded - 1e-6]
+    if found is None:
+        assert not safely
+    else:
+        assert cost_of(terms, found) <= budget
+        assert total(values, found) >= max((total(values, path) for path in safely), default=-math.inf) - 1e-9

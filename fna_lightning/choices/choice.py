@@ -1,0 +1,101 @@
+"""A choice: named candidates, of which a path takes one and a mixture all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+START_DEVIATION = 1e-3
+"""Architecture parameters start as N(0, 1e-3) (spec FNA 2.3)."""
+
+
+class Choice(nn.Module):
+    """One decision of a search space; how its candidates are computed is a subclass's affair.
+
+    One choice may govern several places: a module that runs on several maps, or that several modules hold.
+    It is set through the view `Choices`, which finds it once, and holds no parameter of its own.
+
+    Attributes:
+        names: the candidates' names; a path names one of them by its index.
+        active: the candidate of the path; None for the mixture.
+        weights: (n,) by which the mixture adds its candidates; None for a path.
+        start: (n,) where the architecture parameters of a gradient search begin. Drawn here, among the layers,
+            so that one random seed fixes a supernet whole; no part of its state.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.active: int | None = None
+        self.weights: Tensor | None = None
+        self.start = START_DEVIATION * torch.randn(len(self.names))
+
+    def mixture(self) -> Tensor:
+        """(n,) the weights of the mixture.
+
+        Raises:
+            RuntimeError: where neither a path nor a mixture was set.
+        """
+        if self.weights is None:
+            raise RuntimeError("no candidate is chosen: call set_path or set_mixture of Choices(network) first")
+        return self.weights
+
+
+class LayerChoice(Choice):
+    """A choice between whole layers that are computed separately (FNA, equation 4).
+
+    Layers that return several maps, such as an exposed `InvertedResidual`, have each of them mixed.
+    """
+
+    def __init__(self, candidates: Mapping[str, nn.Module]) -> None:
+        super().__init__(list(candidates))
+        self.candidates = nn.ModuleDict(candidates)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The active candidate's output, or the weighted sum of all."""
+        if self.active is not None:
+            return self.candidates[self.names[self.active]](x)
+        weights = self.mixture()
+        outputs = [layer(x) for layer in self.candidates.values()]
+        if isinstance(outputs[0], tuple):
+            return tuple(weighted_sum(weights, maps) for maps in zip(*outputs, strict=True))
+        return weighted_sum(weights, outputs)
+
+
+class ValueChoice(Choice):
+    """A choice between numbers that modules read, such as the channels of a stage.
+
+    A module that computes by it holds it as a submodule: that is how its cost is known to depend on it, and how
+    one number governs several places.
+
+    Args:
+        values: ascending, each once.
+    """
+
+    def __init__(self, values: Sequence[int]) -> None:
+        super().__init__([str(value) for value in values])
+        self.values = tuple(values)
+        self.largest = max(values)
+
+    @property
+    def value(self) -> int | None:
+        """The path's number; None for the mixture, which has `prefix_weights`."""
+        return None if self.active is None else self.values[self.active]
+
+    def prefix_weights(self) -> Tensor:
+        """(largest,) how likely each channel is in use: the summed weights of all larger numbers."""
+        weights = self.mixture()
+        places = torch.arange(self.largest, device=weights.device)
+        values = torch.tensor(self.values, device=weights.device)
+        return (weights * (places[:, None] < values)).sum(dim=1)
+
+
+def weighted_sum(weights: Tensor, maps: Iterable[Tensor]) -> Tensor:
+    """The sum of `maps`, all of one shape, by the (n,) `weights`."""
+    terms = (weight * each for weight, each in zip(weights, maps, strict=True))
+    total = next(terms)
+    for term in terms:
+        total = total + term
+    return total

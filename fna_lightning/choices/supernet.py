@@ -1,0 +1,18 @@
+"""What a part of a network that is searched must know."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import nn
+
+from fna_lightning.architectures import Architecture
+
+
+class Supernet(nn.Module, ABC):
+    """A named part of a network, backbone or head, that contains choices."""
+
+    @abstractmethod
+    def architecture_of(self, path: Sequence[int]) -> Architecture:
+        """The architecture that `path` stands for: one candidate for each of `Choices(self)`, in their order."""

@@ -1,0 +1,100 @@
+"""What can be asked of the choices of any network: backbone, head, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch import Tensor, nn
+
+from fna_lightning.architectures import Architecture
+from fna_lightning.choices.choice import Choice
+from fna_lightning.choices.supernet import Supernet
+from fna_lightning.errors import ConfigError
+
+Path = Sequence[int]
+"""One candidate's index for every choice of a network, in the order of `Choices`."""
+
+
+class Choices:
+    """The choices of `network`, each once, in the order in which the network was built.
+
+    Attributes:
+        names: dotted name of each choice in the network.
+        sizes: number of candidates of each.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        found = {name: module for name, module in network.named_modules() if isinstance(module, Choice)}
+        self._network = network
+        self._choices = list(found.values())
+        self.names = tuple(found)
+        self.sizes = tuple(len(choice.names) for choice in self._choices)
+
+    def __len__(self) -> int:
+        return len(self._choices)
+
+    def __iter__(self) -> Iterator[Choice]:
+        return iter(self._choices)
+
+    def __getitem__(self, index: int) -> Choice:
+        return self._choices[index]
+
+    def check_path(self, path: Path) -> None:
+        """Complain of a path that does not exist.
+
+        Raises:
+            ConfigError: where `path` does not name one candidate for every choice.
+        """
+        if len(path) != len(self):
+            raise ConfigError(f"a path of {len(path)} entries: this supernet has {len(self)} choices")
+        for number, (size, index) in enumerate(zip(self.sizes, path, strict=True)):
+            if not 0 <= index < size:
+                raise ConfigError(f"path entry {number} is {index}: choose 0 to {size - 1}")
+
+    def set_path(self, path: Path) -> None:
+        """Compute only the candidates of `path` from now on.
+
+        Raises:
+            ConfigError: as `check_path`.
+        """
+        self.check_path(path)
+        for choice, index in zip(self, path, strict=True):
+            choice.active, choice.weights = int(index), None
+
+    def set_mixture(self, weights: Sequence[Tensor]) -> None:
+        """Compute every candidate from now on and add them by `weights`, one (n,) tensor a choice."""
+        for choice, row in zip(self, weights, strict=True):
+            choice.active, choice.weights = None, row
+
+    def draw(self, random_seed: int, iteration: int, probabilities: Sequence[Tensor] | None = None) -> list[int]:
+        """Draw one candidate per choice, independently; a function of (random_seed, iteration, probabilities).
+
+        Every rank therefore draws the same path without communication, and a resumed run draws what
+        the uninterrupted one would have drawn.
+
+        Args:
+            random_seed: of the run.
+            iteration: counts the draws.
+            probabilities: (n,) per choice, on the CPU; all candidates equally likely by default.
+        """
+        draws = np.random.default_rng([random_seed, iteration]).random(len(self))
+        if probabilities is None:
+            return [int(draw * size) for draw, size in zip(draws, self.sizes, strict=True)]
+        path = []
+        for draw, row in zip(draws, probabilities, strict=True):
+            steps = np.cumsum(row.numpy().astype(np.float64))
+            path.append(int(np.searchsorted(steps / steps[-1], draw, side="right")))
+        return path
+
+    def derive(self, path: Path) -> dict[str, Architecture]:
+        """The architectures that `path` stands for, by the part of the network that each is of.
+
+        Raises:
+            ConfigError: as `check_path`.
+        """
+        self.check_path(path)
+        taken = {id(choice): index for choice, index in zip(self, path, strict=True)}
+        supernets = [module for module in self._network.modules() if isinstance(module, Supernet)]
+        found = [net.architecture_of([taken[id(choice)] for choice in Choices(net)]) for net in supernets]
+        return {architecture.part: architecture for architecture in found}

@@ -1,0 +1,100 @@
+"""The cost of every candidate, counted where it stands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from fna_lightning.choices import Choice, Choices, ValueChoice
+from fna_lightning.costs.counter import METERS, Meter, on_meta
+from fna_lightning.costs.knapsack import Term
+from fna_lightning.costs.table import CostTable, Quantity
+
+
+def tabulate(
+    network: nn.Module, input_size: tuple[int, int], quantity: Quantity = "madds", channels: int = 3
+) -> CostTable:
+    """Count what every choice of `network` may cost, for one image of `input_size` (H, W), computing nothing.
+
+    The network runs on the meta device until every candidate has been on a path. What it costs is read around
+    each `scope`: a choice that is called, or a module that reads numbers; one that runs on several maps costs
+    their sum. Where a scope depends on several choices, as a sliced convolution on its input's and its output's
+    channels, every combination of them is counted.
+
+    Args:
+        network: takes images (N, C, H, W); left as it is.
+        input_size: in pixels.
+        quantity: `madds`, or `params` of the network that a path is derived to.
+        channels: C.
+    """
+    shell = on_meta(network).eval()
+    choices = Choices(shell)
+    numbers = {id(choice): number for number, choice in enumerate(choices)}
+    scopes = list(_scopes(shell))
+    governing = [
+        tuple(sorted({numbers[id(part)] for part in scope.modules() if isinstance(part, Choice)}))
+        for scope in scopes
+    ]
+    tables = [np.full([choices.sizes[number] for number in own], np.nan) for own in governing]
+    fixed = 0.0
+    while (path := _open_path(governing, tables, len(choices))) is not None:
+        choices.set_path(path)
+        total, parts = _count(shell, scopes, METERS[quantity], (channels, *input_size))
+        for own, table, cost in zip(governing, tables, parts, strict=True):
+            table[tuple(path[number] for number in own)] = cost
+        fixed = float(total - sum(parts))
+    terms = [Term(own, table) for own, table in zip(governing, tables, strict=True)]
+    return CostTable(quantity, fixed, choices.sizes, terms)
+
+
+def _scopes(module: nn.Module) -> Iterator[nn.Module]:
+    """The outermost modules whose cost depends on choices, each once."""
+    if isinstance(module, ValueChoice):
+        return
+    if isinstance(module, Choice) or any(isinstance(child, ValueChoice) for child in module.children()):
+        yield module
+        return
+    for child in module.children():
+        yield from _scopes(child)
+
+
+def _open_path(
+    governing: Sequence[tuple[int, ...]], tables: Sequence[np.ndarray], length: int
+) -> list[int] | None:
+    """A path with as many uncounted combinations as fit together; None where all are counted."""
+    path: dict[int, int] = {}
+    for own, table in zip(governing, tables, strict=True):
+        free = [path.get(number) for number in own]
+        ranges = [range(n) if at is None else (at,) for n, at in zip(table.shape, free, strict=True)]
+        place = next((place for place in product(*ranges) if math.isnan(table[place])), None)
+        if place is not None:
+            path.update(zip(own, place, strict=True))
+    return [path.get(number, 0) for number in range(length)] if path else None
+
+
+def _count(
+    shell: nn.Module, scopes: Sequence[nn.Module], meter_type: type[Meter], shape: tuple[int, ...]
+) -> tuple[int, list[int]]:
+    """The cost of the path that is set, and the part of every scope in it."""
+    parts = dict.fromkeys(scopes, 0)
+    with meter_type(shell) as meter:
+
+        def enter(scope: nn.Module, _: Any) -> None:
+            parts[scope] -= meter.total()
+
+        def leave(scope: nn.Module, *_: Any) -> None:
+            parts[scope] += meter.total()
+
+        hooks: list[RemovableHandle] = []
+        for scope in scopes:
+            hooks += [scope.register_forward_pre_hook(enter), scope.register_forward_hook(leave)]
+        meter.run(shape)
+        for hook in hooks:
+            hook.remove()
+        return meter.total(), [parts[scope] for scope in scopes]

@@ -1,0 +1,119 @@
+"""Training the weights of a supernet one path at a time, with and without architecture parameters.
+
+Spec FNA 2.4 and 3.2, DetNAS 3.1. Free of Lightning; optimisers and the backward function are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from fna_lightning.choices import Choices, Path
+
+Losses = Callable[[Any], dict[str, Tensor]]
+"""Batch -> scalar loss terms whose sum is minimised."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """A change of parameters that is about to happen, its gradients computed."""
+
+    loss: Tensor
+    """Scalar: the sum of all terms, detached."""
+    parameters: list[nn.Parameter]
+    """What has a gradient."""
+    batch: Any
+    """Where it comes from."""
+    path: Path
+    """The path of a weight step; empty for the mixture."""
+
+
+class Stepper(Protocol):
+    """What is asked of an optimiser: torch's, or Lightning's wrapper of it."""
+
+    def step(self) -> Any:
+        """Update the parameters."""
+
+    def zero_grad(self) -> None:
+        """Forget the gradients, by setting them to None."""
+
+
+class SinglePathTraining:
+    """Weight steps on drawn paths.
+
+    Args:
+        network: what is trained.
+        choices: of `network`.
+        losses: runs the network on a batch.
+        random_seed: with the iteration it fixes every drawn path.
+        clip_weights: largest L2 norm of the weights' gradient; None leaves it as it is.
+        backward: called on a loss; Lightning's `manual_backward`, or `Tensor.backward`.
+        before_update: sees every update before gradients are clipped, may change them (as by averaging them
+            over ranks), and leaves the update out by returning False.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        choices: Choices,
+        losses: Losses,
+        *,
+        random_seed: int = 0,
+        clip_weights: float | None = None,
+        backward: Callable[[Tensor], Any] = Tensor.backward,
+        before_update: Callable[[Update], bool] = lambda _: True,
+    ) -> None:
+        self.network = network
+        self.choices = choices
+        self.weights = list(network.parameters())
+        self._losses = losses
+        self._random_seed = random_seed
+        self._clip_weights = clip_weights
+        self._backward = backward
+        self._before_update = before_update
+
+    def weight_step(
+        self, batch: Any, optimizer: Stepper, iteration: int, probabilities: Sequence[Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Train the weights of one drawn path; nothing else moves, momentum and decay included.
+
+        Parameters off the path get no gradient, and optimisers pass those over.
+
+        Args:
+            batch: what `losses` takes.
+            optimizer: of `weights`.
+            iteration: counts weight steps.
+            probabilities: by which the path is drawn, see `Choices.draw`.
+
+        Returns:
+            The loss terms and their sum, detached.
+        """
+        path = self.choices.draw(self._random_seed, iteration, probabilities)
+        self.choices.set_path(path)
+        return self._step(self._losses(batch), optimizer, self.weights, self._clip_weights, batch, path)
+
+    def _step(
+        self,
+        losses: dict[str, Tensor],
+        optimizer: Stepper,
+        parameters: Sequence[nn.Parameter],
+        clip: float | None,
+        batch: Any,
+        path: Path = (),
+    ) -> dict[str, Tensor]:
+        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        optimizer.zero_grad()
+        self._backward(total)
+        moving = [parameter for parameter in parameters if parameter.grad is not None]
+        if self._before_update(Update(total.detach(), moving, batch, path)):
+            if clip is not None:
+                clip_grad_norm_(moving, clip)
+            optimizer.step()
+        # Freed at once: the other step would carry these gradients in its peak memory.
+        optimizer.zero_grad()
+        return {name: loss.detach() for name, loss in {**losses, "loss": total}.items()}

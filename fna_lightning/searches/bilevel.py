@@ -1,0 +1,99 @@
+"""FNA's search: weights on sampled paths, architecture parameters on the mixture of all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fna_lightning.architectures import parts_yaml
+from fna_lightning.callbacks import ArchitectureLog, diagnose
+from fna_lightning.modules import AlphaTraining, ArchitectureAdaptation, SearchData, WeightTraining
+from fna_lightning.modules.base import OptimizerFactory, ScheduleFactory
+from fna_lightning.search import GIGA
+from fna_lightning.searches.base import Search, SearchJob, SearchResult
+from fna_lightning.settings import Built, Count, Optimizer, Positive, PositiveAmount, Schedule, Share
+
+
+@dataclass
+class BilevelSettings(Built):
+    """`search=bilevel`: how the two kinds of steps alternate (FNA, section 3.3)."""
+
+    share: Share
+    """Part of the training images that is the architecture's."""
+    augment_weight_half: bool
+    """Whether the weights' images are augmented."""
+    warmup_epochs: Count
+    """Epochs without architecture steps."""
+    weight_steps: Positive
+    """Weight steps per architecture step."""
+    temperature: PositiveAmount
+    """Of the softmax over the architecture parameters."""
+    clip_weights: PositiveAmount | None
+    """Largest L2 norm of the weights' gradient."""
+    clip_architecture: PositiveAmount | None
+    """Largest L2 norm of the architecture parameters' gradient."""
+    log_every: Positive
+    """Iterations between two records of the architecture parameters."""
+    weights: Optimizer
+    """Optimiser of the weights."""
+    schedule: Schedule
+    """Schedule of the weights' learning rate."""
+    architecture: Optimizer
+    """Optimiser of the architecture parameters."""
+
+
+class Bilevel(Search):
+    """Gradient search over any choices; its arguments are described by `Settings`.
+
+    The most probable path within the limit is the result, at the end and, on record, at the end of every epoch.
+    """
+
+    Settings: ClassVar[type[Built]] = BilevelSettings
+
+    def __init__(
+        self,
+        share: float,
+        augment_weight_half: bool,
+        warmup_epochs: int,
+        weight_steps: int,
+        temperature: float,
+        clip_weights: float | None,
+        clip_architecture: float | None,
+        log_every: int,
+        weights: OptimizerFactory,
+        schedule: ScheduleFactory,
+        architecture: OptimizerFactory,
+    ) -> None:
+        self._share = share
+        self._augment_weight_half = augment_weight_half
+        self._warmup_epochs = warmup_epochs
+        self._weight_steps = weight_steps
+        self._temperature = temperature
+        self._clip_weights = clip_weights
+        self._clip_architecture = clip_architecture
+        self._log_every = log_every
+        self._weights = weights
+        self._schedule = schedule
+        self._architecture = architecture
+
+    def run(self, job: SearchJob) -> SearchResult:
+        """Train weights and architecture parameters in turns; sweeps compare the expected cost in 1e9."""
+        module = ArchitectureAdaptation(
+            job.network,
+            job.task,
+            parts_yaml(job.parts),
+            job.cost,
+            WeightTraining(self._weights, self._schedule, self._clip_weights, job.groups),
+            AlphaTraining(
+                self._architecture, job.objective, self._clip_architecture, self._warmup_epochs, self._temperature
+            ),
+            job.random_seed,
+            job.guard,
+        )
+        halves = SearchData(
+            job.data, self._share, self._augment_weight_half, self._warmup_epochs, self._weight_steps
+        )
+        job.fit(module, halves, [ArchitectureLog(job.folder, job.parts, job.limit, self._log_every)])
+        figures = diagnose(module.choices, module.alphas, job.cost)
+        path = job.cost.best_within(job.limit, module.alphas.probabilities())
+        return SearchResult(path, figures, figures[f"expected_{job.cost.quantity}"] / GIGA)

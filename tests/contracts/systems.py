@@ -1,0 +1,144 @@
+"""The lists that every contract runs over: a new space or search adds a line here, and changes no test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from random_search import RandomSearch
+from torch import nn
+from tower import PyramidClassifier, TowerArchitecture, TowerSpace
+from widths import WidthArchitecture, WidthSpace
+
+from fna_lightning.architectures import Architecture, MobileArchitecture, parse_architecture
+from fna_lightning.backbones import Classifier, build_backbone
+from fna_lightning.blocks import Network
+from fna_lightning.choices import Choices
+from fna_lightning.costs import CostTable, Quantity, tabulate
+from fna_lightning.modules import ParameterGroups, StepGuard, searched_part
+from fna_lightning.schedules import multistep
+from fna_lightning.search import CostObjective
+from fna_lightning.searches import Bilevel, Search, SearchJob
+from fna_lightning.supernets import MobileSpace, build_supernet
+from fna_lightning.tasks import ClassificationTask
+
+SIZE = (32, 32)
+CLASSES = 3
+SMALL = parse_architecture(
+    "[[8, 6], ['k3_e1'], 1]|[[6, 8], ['k3_e3', 'k3_e3'], 2]|[[8, 10], ['k3_e3', 'k3_e3', 'k3_e3'], 2]"
+)
+
+
+@dataclass(frozen=True)
+class System:
+    """A space in its network.
+
+    Attributes:
+        space: what is searched.
+        base: the architectures of all parts, before the search.
+        around: builds the network around a backbone; takes `head` where the system has one.
+        maps: what `around` reads of the backbone.
+    """
+
+    space: Any
+    base: Mapping[str, Architecture]
+    around: Callable[..., Network] = Classifier
+    maps: tuple[int, ...] = (3,)
+
+    def searched(self) -> Network:
+        """The network with choices."""
+        torch.manual_seed(1)
+        if self.space.part == "backbone":
+            return self.around(build_supernet(self.space, self.maps), CLASSES)
+        return self.around(build_backbone(self.base["backbone"], self.maps), CLASSES, head=self.space)
+
+    def rebuilt(self, parts: Mapping[str, Architecture]) -> Network:
+        """The network of fixed architectures."""
+        head = {"head": parts["head"]} if "head" in parts else {}
+        return self.around(build_backbone(parts["backbone"], self.maps), CLASSES, **head)
+
+    def derived(self, network: Network, path: list[int]) -> Network:
+        """The network that `path` of `network` stands for."""
+        return self.rebuilt({**self.base, **Choices(searched_part(network)).derive(path)})
+
+
+SYSTEMS = {
+    "fna": System(MobileSpace(SMALL, {2: 2, 3: 2}, ("k3_e2", "k5_e3")), {"backbone": SMALL}),
+    "tower": System(TowerSpace(), {"backbone": SMALL}, PyramidClassifier, (2, 3)),
+    "widths": System(WidthSpace(), {"backbone": WidthArchitecture((8, 12))}),
+}
+
+_sgd = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=1e-4)
+_schedule = partial(multistep, milestones=[3], warmup_steps=2)
+SEARCHES: dict[str, Callable[[], Search]] = {
+    "bilevel": lambda: Bilevel(
+        share=0.5,
+        augment_weight_half=True,
+        warmup_epochs=1,
+        weight_steps=1,
+        temperature=1.0,
+        clip_weights=35,
+        clip_architecture=35,
+        log_every=2,
+        weights=_sgd,
+        schedule=_schedule,
+        architecture=partial(torch.optim.Adam, lr=0.05),
+    ),
+    "random": lambda: RandomSearch(4, _sgd, _schedule),
+}
+
+ARCHITECTURES: list[Architecture] = [
+    SMALL,
+    MobileArchitecture.from_text("[[8, 6], ['k3_e1'], 1]|[[6, 8], ['k5_e3', 'skip'], 2]"),
+    TowerArchitecture((1, 5)),
+    WidthArchitecture((4, 6)),
+]
+
+
+def table_of(network: Network, quantity: Quantity = "madds") -> CostTable:
+    """What the paths of the whole network cost."""
+    return tabulate(network, SIZE, quantity)
+
+
+def job_of(
+    system: System,
+    data: Any,
+    folder: Any,
+    trainer: Callable[[], Any],
+    limit: float | None = None,
+    resume: Any = None,
+    record: SimpleNamespace | None = None,
+) -> SearchJob:
+    """A job as a run would give it; the module that is trained is left in `record`."""
+    network = system.searched()
+
+    def fit(module: Any, data: Any, callbacks: Any = ()) -> None:
+        trainer_ = trainer()
+        trainer_.callbacks.extend(callbacks)
+        if record is not None:
+            record.module = module
+        trainer_.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+
+    return SearchJob(
+        network=network,
+        task=ClassificationTask(),
+        data=data,
+        parts=system.base,
+        cost=table_of(network),
+        limit=limit,
+        objective=CostObjective(0.1),
+        groups=ParameterGroups(),
+        guard=StepGuard(),
+        random_seed=7,
+        folder=folder,
+        fit=fit,
+    )
+
+
+def copy_of_state(module: nn.Module) -> dict[str, torch.Tensor]:
+    """All tensors of a module, as they are now."""
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}

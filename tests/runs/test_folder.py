@@ -1,0 +1,82 @@
+"""What a search says last: the command that trains what it found."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
+
+from fna_lightning.files import CONF_DIR
+from fna_lightning.runs.folder import training_command
+
+# Recipe of the search -> recipe of the training.
+PARTNERS = {
+    "bccd/search": "bccd/train",
+    "bccd/ssdlite_search": "bccd/ssdlite",
+    "camvid/search": "camvid/train",
+    "demo/search": "demo/train",
+    "demo/segmentation_search": "demo/segmentation",
+    "fna/deeplabv3_cityscapes_search": "fna/deeplabv3_cityscapes",
+    "fna/retinanet_coco_search": "fna/retinanet_coco",
+    "fna/ssdlite_coco_search": "fna/ssdlite_coco",
+    "fna/ssdlite_coco_paper_search": "fna/ssdlite_coco",
+}
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """command(*overrides, conf=folder, name=...): what a search by these says."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+
+    def run(*overrides, conf=CONF_DIR, name="search"):
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            config = compose(name, list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        with open_dict(config):
+            del config["hydra"]
+        return training_command(config, tmp_path / "outputs" / "search" / "a run")
+
+    return run
+
+
+def test_all_recipes_of_searches_are_here():
+    texts = {path: path.read_text() for path in (CONF_DIR / "experiment").rglob("*.yaml")}
+    names = {path: path.relative_to(CONF_DIR / "experiment").with_suffix("").as_posix() for path in texts}
+    searches = {names[path] for path, text in texts.items() if "override /method" in text or "_search\n" in text}
+    assert searches == set(PARTNERS)
+    assert set(PARTNERS.values()) <= set(names.values())
+
+
+@pytest.mark.parametrize(("recipe", "partner"), PARTNERS.items())
+def test_training_command(command, recipe, partner):
+    assert command(f"experiment={recipe}") == (
+        f"python train.py experiment={partner} 'architecture=outputs/search/a run'"
+    )
+
+
+def test_it_names_the_same_data_and_no_other_settings(command):
+    given = (
+        "data=coco",
+        "data.root=/my cells",
+        "++data.pad=4",
+        "trainer.max_epochs=1",
+        "strategy=ddp",
+        "search.share=0.4",
+    )
+    assert command("experiment=bccd/search", "detector.fpn_channels=8", *given, "seed=none", "logger=wandb") == (
+        "python train.py experiment=bccd/train 'architecture=outputs/search/a run' detector.fpn_channels=8 "
+        "data=coco 'data.root=/my cells' ++data.pad=4 strategy=ddp seed=none logger=wandb"
+    )
+    assert command() == "python train.py experiment=demo/train 'architecture=outputs/search/a run'"
+
+
+def test_where_the_partner_is_not_known(command):
+    assert command("~experiment") is None
+    assert command("train_with=null") is None
+
+
+@pytest.mark.parametrize("text", ["train_with: demo/train", "random_seed: 0"])
+def test_a_saved_configuration_does_not_say_on_which_data(command, tmp_path, text):
+    """Nor did it name a recipe once."""
+    (tmp_path / "config.yaml").write_text(f"{text}\n")
+    assert command(conf=tmp_path, name="config") is None
