@@ -59,6 +59,17 @@ Layer = Operation | None
 """A layer of a stage; `None` is an identity, written `skip`."""
 
 
+def parse_layer(text: object) -> Layer:
+    """Read an operation, or `skip`.
+
+    Raises:
+        ArchitectureError: for anything else.
+    """
+    if not isinstance(text, str):
+        raise ArchitectureError(f"operation {text!r}: write a name such as 'k3_e6' or 'skip'")
+    return None if text == SKIP else Operation.parse(text)
+
+
 @dataclass(frozen=True)
 class Stage:
     """Layers of one output width; the first has the stage's stride, the others stride 1."""
@@ -198,7 +209,7 @@ class MobileArchitecture(Architecture):
         stages = []
         for number, item in enumerate(reader.take("stages", list), start=1):
             stage = Reader(item, f"stage {number}")
-            layers = tuple(_layer(text) for text in stage.take("layers", list))
+            layers = tuple(parse_layer(text) for text in stage.take("layers", list))
             stages.append(Stage(stage.take("width", int), stage.take("stride", int), layers))
             stage.finish()
         stem_width = reader.take("stem_width", int)
@@ -234,15 +245,9 @@ class MobileArchitecture(Architecture):
                 raise ArchitectureError(
                     f"stage {number} takes {in_width} channels, but stage {number - 1} gives {width}"
                 )
-            stages.append(Stage(out_width, stride, tuple(_layer(op) for op in operations)))
+            stages.append(Stage(out_width, stride, tuple(parse_layer(op) for op in operations)))
             width = out_width
         return cls(rows[0][0], tuple(stages), head_width)
-
-
-def _layer(text: object) -> Layer:
-    if not isinstance(text, str):
-        raise ArchitectureError(f"operation {text!r}: write a name such as 'k3_e6' or 'skip'")
-    return None if text == SKIP else Operation.parse(text)
 
 
 def _check_stage(number: int, in_width: int, stage: Stage) -> None:

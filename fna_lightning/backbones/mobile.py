@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
-
 from fna_lightning.architectures import MobileArchitecture, pyramid_maps
 from fna_lightning.backbones.build import build_backbone
-from fna_lightning.blocks import (
-    InvertedResidual,
-    Norm,
-    StagedNetwork,
-    StagePlan,
-    build_mobile_stages,
-    initialise,
-)
+from fna_lightning.blocks import Norm, StagedNetwork, build_mobile_stages, initialise
 
 
 class MobileBackbone(StagedNetwork):
@@ -31,27 +22,6 @@ class MobileBackbone(StagedNetwork):
         output_stride: int | None = None,
         norm: Norm = Norm(),  # noqa: B008 - frozen
     ) -> None:
-        def build_stage(plan: StagePlan) -> nn.Module:
-            width = plan.stage.width
-            layers: list[nn.Module] = []
-            for index, operation in enumerate(plan.stage.layers):
-                if operation is None:
-                    layers.append(nn.Identity())
-                    continue
-                first = index == 0
-                layers.append(
-                    InvertedResidual(
-                        operation,
-                        plan.in_width if first else width,
-                        width,
-                        stride=plan.stride if first else 1,
-                        dilation=plan.dilation,
-                        norm=norm,
-                        exposed=plan.exposed and first,
-                    )
-                )
-            return nn.Sequential(*layers)
-
         super().__init__(
             *build_mobile_stages(
                 architecture,
@@ -59,7 +29,7 @@ class MobileBackbone(StagedNetwork):
                 output_stride,
                 norm,
                 lambda number: architecture.stages[number - 1].layers[:1],
-                build_stage,
+                lambda plan: plan.build(norm),
             )
         )
         self.architecture = architecture

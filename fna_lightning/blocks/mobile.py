@@ -57,10 +57,11 @@ class ConvNorm(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Expansion 1x1, depthwise k x k, projection 1x1; a residual where shape allows (spec FNA 1.2).
+    """Expansion 1x1, depthwise k x k, projection 1x1, and a residual if asked for (spec FNA 1.2).
 
-    Expansion 1 leaves the first convolution out. An `exposed` block also returns the map behind the expansion,
-    which is what SSDLite reads of MobileNetV2 (spec FNA 2.2).
+    A residual wants stride 1 and as many channels out as in. Expansion 1 leaves the first convolution out. An
+    `exposed` block also returns the map behind the expansion, which is what SSDLite reads of MobileNetV2 (spec
+    FNA 2.2).
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class InvertedResidual(nn.Module):
         stride: int = 1,
         dilation: int = 1,
         norm: Norm = Norm(),
+        residual: bool = False,
         exposed: bool = False,
     ) -> None:
         super().__init__()
@@ -81,7 +83,7 @@ class InvertedResidual(nn.Module):
             hidden, hidden, operation.kernel, stride=stride, dilation=dilation, groups=hidden, norm=norm
         )
         self.project = ConvNorm(hidden, out_channels, activation=False, norm=norm)
-        self.residual = in_channels == out_channels and stride == 1
+        self.residual = residual
         self.exposed = exposed
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import lightning as L
@@ -21,7 +22,7 @@ class RemappingCallback(Callback):
     Args:
         seed: the trained network, or None.
         strategy: a name of `fna_lightning.remapping.STRATEGIES`.
-        supernet: a trained supernet's state, or None.
+        supernet_state: of a trained supernet, or None.
         report_path: where to write what went where, as CSV; None writes nothing.
     """
 
@@ -29,13 +30,13 @@ class RemappingCallback(Callback):
         self,
         seed: Seed | None,
         strategy: str = "fna",
-        supernet: dict[str, Tensor] | None = None,
+        supernet_state: Mapping[str, Tensor] | None = None,
         report_path: Path | None = None,
     ) -> None:
         self.report: RemapReport | None = None
         self._seed = seed
         self._strategy = strategy
-        self._supernet = supernet
+        self._supernet_state = supernet_state
         self._report_path = report_path
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -44,7 +45,7 @@ class RemappingCallback(Callback):
             raise ConfigError(f"{type(pl_module).__name__} has no backbone to remap")
         if pl_module.iteration > 0 or self.report is not None:
             return
-        self.report = remap(self._seed, pl_module.backbone, self._strategy, self._supernet)
+        self.report = remap(self._seed, pl_module.backbone, self._strategy, self._supernet_state)
         rank_zero_info(str(self.report))
         if self._report_path is not None and trainer.is_global_zero:
             self.report.save(self._report_path)

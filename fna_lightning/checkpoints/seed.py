@@ -22,6 +22,16 @@ class Seed:
     source: str = ""
     """Where it came from, for reports."""
 
+    def tensor(self, name: str) -> Tensor:
+        """One tensor.
+
+        Raises:
+            CheckpointError: where it is missing.
+        """
+        if name not in self.state:
+            raise CheckpointError(f"{self.source or 'the seed'}: lacks the tensor {name}")
+        return self.state[name]
+
 
 def load_seed(source: str | Path, architecture: Architecture | None = None) -> Seed:
     """Read a seed.

@@ -53,6 +53,11 @@ class LayerChoice(Choice):
         super().__init__(list(candidates))
         self.candidates = nn.ModuleDict(candidates)
 
+    @staticmethod
+    def name_of(layer: str, candidate: str) -> str:
+        """The module name of `candidate` in a network where the choice's own is `layer`."""
+        return f"{layer}.candidates.{candidate}"
+
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The active candidate's output, or the weighted sum of all."""
         if self.active is not None:

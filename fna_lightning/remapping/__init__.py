@@ -1,7 +1,24 @@
 """Parameters of one network -> parameters of another: depth, width, kernel."""
 
+import fna_lightning.remapping.mobile  # noqa: F401 - registers its rules
+from fna_lightning.remapping.channels import ChannelMap
+from fna_lightning.remapping.placing import place_seed, place_supernet
+from fna_lightning.remapping.plan import Move, Plan, chosen_layers, plan_from_seed
 from fna_lightning.remapping.remap import remap
 from fna_lightning.remapping.report import Entry, RemapReport
 from fna_lightning.remapping.strategies import STRATEGIES, Strategy
 
-__all__ = ["STRATEGIES", "Entry", "RemapReport", "Strategy", "remap"]
+__all__ = [
+    "STRATEGIES",
+    "ChannelMap",
+    "Entry",
+    "Move",
+    "Plan",
+    "RemapReport",
+    "Strategy",
+    "chosen_layers",
+    "place_seed",
+    "place_supernet",
+    "plan_from_seed",
+    "remap",
+]

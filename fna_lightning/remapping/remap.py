@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fna_lightning.backbones import build_backbone
 from fna_lightning.blocks import Backbone
 from fna_lightning.checkpoints import Seed
 from fna_lightning.errors import CheckpointError
-from fna_lightning.remapping.mobile import Placed, place_seed, place_supernet
+from fna_lightning.remapping.placing import Placed, place_seed, place_supernet
+from fna_lightning.remapping.plan import plan_from_seed
 from fna_lightning.remapping.report import OWN, Entry, RemapReport
 from fna_lightning.remapping.strategies import strategy_named
 
@@ -17,17 +20,17 @@ from fna_lightning.remapping.strategies import strategy_named
 @torch.no_grad()
 def remap(
     seed: Seed | None,
-    target: Backbone,
+    target: nn.Module,
     strategy: str = "fna",
-    supernet: dict[str, Tensor] | None = None,
+    supernet_state: Mapping[str, Tensor] | None = None,
 ) -> RemapReport:
     """Carry parameters over to `target`, which is changed in place.
 
     Args:
         seed: the trained network; None leaves it out.
-        target: a backbone or a supernet.
+        target: a backbone, a supernet or a head.
         strategy: a name of `STRATEGIES`; `random` changes nothing.
-        supernet: a trained supernet's state, whose path `target` is: its tensors go over one to one,
+        supernet_state: of a trained supernet, whose path `target` is: its tensors go over one to one,
             after those of the seed, so that with both the norms of searched layers are the seed's
             (spec FNA 5.4). Statistics should be estimated anew then.
 
@@ -36,25 +39,27 @@ def remap(
 
     Raises:
         CheckpointError: where tensors are missing or do not fit the seed's architecture.
-        ConfigError: for an unknown strategy, or where stages differ.
+        ConfigError: for an unknown strategy, where no rule joins seed and target, or where stages differ.
     """
     rule = strategy_named(strategy)
     placed: Placed = {}
     if rule is not None and seed is not None:
-        _check_fits(seed)
-        placed |= place_seed(seed, target, rule)
-    if rule is not None and supernet is not None:
-        placed |= place_supernet(supernet, target)
-    entries = tuple(_entry(name, tensor, placed, seed, supernet) for name, tensor in target.state_dict().items())
+        plan = plan_from_seed(target, seed, _structure(seed), rule)
+        placed |= place_seed(plan, seed, target.state_dict(), rule)
+    if rule is not None and supernet_state is not None:
+        placed |= place_supernet(target, supernet_state)
+    states = (supernet_state or {}, seed.state if seed else {})
+    entries = tuple(_entry(name, tensor, placed, states) for name, tensor in target.state_dict().items())
     target.load_state_dict({name: value for name, (_, value) in placed.items()}, strict=False)
     return RemapReport(seed.source if seed else "", strategy, entries)
 
 
-def _check_fits(seed: Seed) -> None:
-    """Hold the tensors of `seed` against the shapes of its architecture."""
+def _structure(seed: Seed) -> Backbone:
+    """The seed's whole network without numbers, whose shapes its tensors must have."""
     maps = [level.name for level in seed.architecture.levels() if level.form != "expand"]
     with torch.device("meta"):
-        expected = build_backbone(seed.architecture, maps).state_dict()
+        network = build_backbone(seed.architecture, maps)
+    expected = network.state_dict()
     for name, tensor in seed.state.items():
         if name not in expected:
             raise CheckpointError(f"{seed.source or 'the seed'}: {name} has no place in the seed's architecture")
@@ -63,12 +68,12 @@ def _check_fits(seed: Seed) -> None:
                 f"{seed.source or 'the seed'}: {name} is {tuple(tensor.shape)}, "
                 f"but the seed's architecture wants {tuple(expected[name].shape)}"
             )
+    return network
 
 
-def _entry(name: str, own: Tensor, placed: Placed, seed: Seed | None, supernet: dict[str, Tensor] | None) -> Entry:
+def _entry(name: str, own: Tensor, placed: Placed, states: Sequence[Mapping[str, Tensor]]) -> Entry:
     if name not in placed:
         return Entry(name, tuple(own.shape), "", (), OWN)
     source, _ = placed[name]
-    states = (supernet or {}, seed.state if seed else {})
     shape = next(state[source].shape for state in states if source in state)
     return Entry(name, tuple(own.shape), source, tuple(shape), "copied" if shape == own.shape else "resized")

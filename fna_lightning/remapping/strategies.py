@@ -1,4 +1,4 @@
-"""How one tensor becomes another: which channels are kept, and where kernel taps go (spec FNA, section 5)."""
+"""The rules by name: which channels are kept, and where kernel taps go (spec FNA, section 5)."""
 
 from __future__ import annotations
 
@@ -67,40 +67,3 @@ def hidden_channels(rows: Tensor, scale: Tensor, wanted: int, strategy: Strategy
         "l1": lambda: flat.abs().sum(dim=1),
     }[strategy.width]()
     return value.topk(kept).indices.sort().values
-
-
-def place_weight(source: Tensor, shape: torch.Size, outputs: Tensor, inputs: Tensor, strategy: Strategy) -> Tensor:
-    """A convolution weight of `shape` from `source`; what has no counterpart is zero (spec FNA 5.1).
-
-    Args:
-        source: (p, q, k, k).
-        shape: (r, s, K, K) of the result.
-        outputs: at most r indices into p, for the first rows of the result.
-        inputs: at most s indices into q, for the first columns.
-        strategy: its `kernel` places the taps.
-    """
-    picked = source.index_select(0, outputs).index_select(1, inputs)
-    taps, place = _taps(source.shape[-1], shape[-1], strategy)
-    result = source.new_zeros(shape)
-    result[: len(outputs), : len(inputs), place, place] = picked[:, :, taps, taps]
-    return result
-
-
-def place_vector(source: Tensor, own: Tensor, outputs: Tensor) -> Tensor:
-    """A per-channel tensor: the chosen entries of `source` first, then what `own` has there already."""
-    if own.dim() == 0:
-        return source.clone()
-    result = own.clone()
-    result[: len(outputs)] = source.index_select(0, outputs)
-    return result
-
-
-def _taps(old: int, new: int, strategy: Strategy) -> tuple[slice, slice]:
-    """Which taps of an `old` kernel are kept, and their places in a `new` one."""
-    if new <= old:
-        start = (old - new) // 2
-        return slice(start, start + new), slice(0, new)
-    if strategy.kernel == "dilation" and old > 1 and (new - 1) % (old - 1) == 0:
-        return slice(0, old), slice(0, new, (new - 1) // (old - 1))
-    start = (new - old) // 2
-    return slice(0, old), slice(start, start + old)

@@ -177,14 +177,14 @@ def build_remapping(config: DictConfig, folder: Path) -> RemappingCallback:
     source = config.remap.source
     if source not in ("seed", "supernet", "mixed"):
         raise ConfigError(f"remap.source={source}: give seed, supernet or mixed")
-    supernet: dict[str, Tensor] | None = None
+    supernet_state: dict[str, Tensor] | None = None
     if source != "seed":
         if config.remap.supernet is None:
             raise ConfigError(f"remap.source={source} needs remap.supernet=<run directory of the search>")
         path = checkpoint_of(config.remap.supernet)
-        supernet = tensors_of(read_file(path), path)
+        supernet_state = tensors_of(read_file(path), path)
     seed = None if source == "supernet" else build_seed(config)
-    return RemappingCallback(seed, config.remap.strategy, supernet, folder / "remapping.csv")
+    return RemappingCallback(seed, config.remap.strategy, supernet_state, folder / "remapping.csv")
 
 
 def left_out(data: DataModule[Any], guard: StepGuard) -> dict[str, int]:

@@ -10,10 +10,9 @@ from typing import ClassVar
 from torch import nn
 
 from fna_lightning.architectures import Architecture, MobileArchitecture, Operation, pyramid_maps
-from fna_lightning.architectures.mobile import SKIP, Layer
+from fna_lightning.architectures.mobile import SKIP, Layer, parse_layer
 from fna_lightning.blocks import (
     SEARCHED_NORM,
-    InvertedResidual,
     Norm,
     StagedNetwork,
     StagePlan,
@@ -103,30 +102,13 @@ class MobileSupernet(StagedNetwork, Supernet):
         norm: Norm = Norm(),  # noqa: B008 - frozen
     ) -> None:
         def build_stage(plan: StagePlan) -> nn.Module:
-            searched, width = plan.number in space.depths, plan.stage.width
-            layers: list[nn.Module] = []
-            for index in range(space.depths.get(plan.number, len(plan.stage.layers))):
-
-                def block(name: str, norm: Norm, first: bool = index == 0) -> nn.Module:
-                    return InvertedResidual(
-                        Operation.parse(name),
-                        plan.in_width if first else width,
-                        width,
-                        stride=plan.stride if first else 1,
-                        dilation=plan.dilation,
-                        norm=norm,
-                        exposed=plan.exposed and first,
-                    )
-
-                if searched:
-                    candidates = {
-                        name: nn.Identity() if name == SKIP else block(name, searched_norm)
-                        for name in space.names(plan.number, index)
-                    }
-                    layers.append(LayerChoice(candidates))
-                else:
-                    layer = plan.stage.layers[index]
-                    layers.append(nn.Identity() if layer is None else block(str(layer), norm))
+            if plan.number not in space.depths:
+                return plan.build(norm)
+            layers = []
+            for index in range(space.depths[plan.number]):
+                names = space.names(plan.number, index)
+                candidates = {name: plan.layer(parse_layer(name), index, searched_norm) for name in names}
+                layers.append(LayerChoice(candidates))
             return nn.Sequential(*layers)
 
         searched_norm = replace(norm, affine=SEARCHED_NORM.affine, track=SEARCHED_NORM.track)
@@ -146,8 +128,7 @@ class MobileSupernet(StagedNetwork, Supernet):
         stages, left = list(self.space.base.stages), zip(Choices(self), path, strict=True)
         for number, depth in sorted(self.space.depths.items()):
             names = [choice.names[index] for choice, index in islice(left, depth)]
-            operations = tuple(None if name == SKIP else Operation.parse(name) for name in names)
-            stages[number - 1] = replace(stages[number - 1], layers=operations)
+            stages[number - 1] = replace(stages[number - 1], layers=tuple(map(parse_layer, names)))
         return replace(self.space.base, stages=tuple(stages))
 
 

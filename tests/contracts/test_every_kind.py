@@ -18,7 +18,9 @@ from fna_lightning.architectures import (
     save_parts,
 )
 from fna_lightning.backbones import build_backbone
+from fna_lightning.checkpoints import Seed
 from fna_lightning.errors import ConfigError
+from fna_lightning.remapping import remap
 
 every_kind = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 every_backbone = pytest.mark.parametrize(
@@ -78,3 +80,24 @@ def test_a_single_backbone_is_written_as_ever(small, tmp_path):
     for name in ("architecture.yaml", "architecture.txt"):
         save_architecture(small, alone / name)
         assert (tmp_path / name).read_bytes() == (alone / name).read_bytes()
+
+
+@every_backbone
+def test_a_seed_of_one_architecture_is_copied_whole(architecture, randomise):
+    maps = [level.name for level in architecture.levels() if level.form != "expand"]
+    state = randomise(build_backbone(architecture, maps), 1).state_dict()
+    target = randomise(build_backbone(architecture, maps), 2)
+    report = remap(Seed(architecture, state), target)
+    assert {entry.how for entry in report.entries} == {"copied"}
+    assert all(torch.equal(value, state[name]) for name, value in target.state_dict().items())
+
+
+def test_a_seed_of_another_kind_is_named(small, randomise):
+    kinds = {each.kind: each for each in ARCHITECTURES if each.part == "backbone"}
+    assert len(kinds) > 1
+    for kind, architecture in kinds.items():
+        if kind == small.kind:
+            continue
+        seed = Seed(architecture, randomise(build_backbone(architecture)).state_dict())
+        with pytest.raises(ConfigError, match=f"kind {kind}.*remap=random"):
+            remap(seed, build_backbone(small, (3,)))

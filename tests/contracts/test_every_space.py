@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 import torch
 from systems import CLASSES, SIZE, SYSTEMS, table_of
+from torch import nn
 
+from fna_lightning.backbones import build_backbone
+from fna_lightning.checkpoints import Seed
 from fna_lightning.choices import Choices
 from fna_lightning.costs import count
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules import searched_part
+from fna_lightning.remapping import remap
 from fna_lightning.search import Alphas
 
 every_space = pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
@@ -139,3 +143,36 @@ def test_derived_networks_run(system, images):
     network = system.searched()
     for path in some_paths(Choices(network).sizes)[:3]:
         assert system.derived(network, path)(images).shape == (4, CLASSES)
+
+
+@every_space
+@torch.no_grad()
+def test_the_derived_network_computes_what_the_path_computed(system, images):
+    """From the supernet's tensors, on batch statistics: searched layers keep no others."""
+    network = system.searched()
+    for path in some_paths(Choices(network).sizes)[:3]:
+        Choices(network).set_path(path)
+        derived = system.derived(network, path)
+        searched, target = (each.parts()[system.space.part] for each in (network, derived))
+        prefix = next(name for name, module in network.named_modules() if module is searched)
+        around = {name: value for name, value in network.state_dict().items() if not name.startswith(prefix)}
+        derived.load_state_dict(around, strict=False)
+        remap(None, target, supernet_state=searched.state_dict())
+        for module in [*network.modules(), *derived.modules()]:
+            if isinstance(module, nn.Dropout):
+                module.p = 0
+        torch.testing.assert_close(derived.train()(images), network.train()(images))
+
+
+@every_space
+def test_seeds_reach_every_layer_of_the_supernet(system, randomise):
+    """Of a backbone; heads have no seeds."""
+    network, base = system.searched(), system.base["backbone"]
+    maps = [level.name for level in base.levels() if level.form != "expand"]
+    seed = Seed(base, randomise(build_backbone(base, maps)).state_dict())
+    if system.space.part == "backbone":
+        report = remap(seed, network.backbone)
+        assert {entry.how for entry in report.entries} <= {"copied", "resized"}
+    else:
+        with pytest.raises(ConfigError, match="remap=random"):
+            remap(seed, network.parts()[system.space.part])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fna_lightning.architectures import Architecture, register_kind
 from fna_lightning.blocks import SEARCHED_NORM, Backbone, ConvNorm, Network, Norm
 from fna_lightning.choices import Choices, LayerChoice, Supernet
+from fna_lightning.remapping import chosen_layers
 
 
 @register_kind
@@ -82,6 +83,24 @@ class TowerSupernet(Supernet):
         return TowerArchitecture(tuple(self.space.kernels[index] for index in path))
 
 
+class Tower(nn.Module):
+    """A fixed tower."""
+
+    def __init__(self, architecture: TowerArchitecture, channels: int) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.layers = nn.Sequential(*(ConvNorm(channels, channels, kernel) for kernel in architecture.kernels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> the same."""
+        return self.layers(x)
+
+
+@chosen_layers.register
+def _(target: Tower) -> dict[str, str]:
+    return {f"layers.{index}": f"k{kernel}" for index, kernel in enumerate(target.architecture.kernels)}
+
+
 class PyramidClassifier(Network):
     """Every map through the one tower, averaged, and a linear layer."""
 
@@ -95,7 +114,7 @@ class PyramidClassifier(Network):
         if isinstance(head, TowerSpace):
             self.tower: nn.Module = TowerSupernet(head, channels)
         else:
-            self.tower = nn.Sequential(*(ConvNorm(channels, channels, kernel) for kernel in head.kernels))
+            self.tower = Tower(head, channels)
         self.classifier = nn.Linear(channels, num_classes)
 
     def parts(self) -> dict[str, nn.Module]:

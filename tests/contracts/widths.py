@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fna_lightning.architectures import Architecture, Level, register_kind
 from fna_lightning.backbones import build_backbone
 from fna_lightning.blocks import Backbone, ConvNorm
+from fna_lightning.checkpoints import Seed
 from fna_lightning.choices import Supernet, ValueChoice
+from fna_lightning.remapping import ChannelMap, Move, Plan, place_supernet, plan_from_seed
 from fna_lightning.supernets import build_supernet
 
 LAST = 10
@@ -80,14 +81,13 @@ class SlicedConv(nn.Module):
         super().__init__()
         self.inputs, self.outputs = inputs, outputs
         widths = [width if isinstance(width, int) else width.largest for width in (outputs, inputs)]
-        self.weight = nn.Parameter(torch.empty(*widths, 3, 3))
-        nn.init.kaiming_normal_(self.weight)
+        self.conv = nn.Conv2d(widths[1], widths[0], 3, stride=2, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(widths[0], affine=False, track_running_stats=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, H, W) -> (N, width, H / 2, W / 2)."""
         width = self.outputs.value if isinstance(self.outputs, ValueChoice) else None
-        y = F.conv2d(x, self.weight[:width, : x.shape[1]], stride=2, padding=1)
+        y = F.conv2d(x, self.conv.weight[:width, : x.shape[1]], stride=2, padding=1)
         y = self.norm(y).relu()
         if isinstance(self.outputs, ValueChoice) and width is None:
             y = y * self.outputs.prefix_weights()[:, None, None]
@@ -137,3 +137,23 @@ def _(space: WidthSpace, *_: Any, **__: Any) -> Backbone:
 @build_backbone.register
 def _(architecture: WidthArchitecture, *_: Any, **__: Any) -> Backbone:
     return WidthBackbone(architecture)
+
+
+@plan_from_seed.register(WidthBackbone)
+@plan_from_seed.register(WidthSupernet)
+def _(target: Any, seed: Seed, network: Any, strategy: Any) -> Plan:
+    """Layer by layer, the first channels of each stream."""
+    del seed, strategy
+    plan, inputs = [], ChannelMap.first(3, 3)
+    for index, (layer, source) in enumerate(zip(target.layers, network.layers, strict=True)):
+        outputs = ChannelMap.first(layer.conv.out_channels, source.conv.out_channels)
+        plan.append(Move(f"layers.{index}", f"layers.{index}", outputs, inputs))
+        inputs = outputs
+    return plan
+
+
+@place_supernet.register
+def _(target: WidthBackbone, supernet_state: Mapping[str, Tensor]) -> dict[str, tuple[str, Tensor]]:
+    """The first channels of the supernet's convolutions."""
+    weights = {name: own for name, own in target.state_dict().items() if name.endswith("conv.weight")}
+    return {name: (name, supernet_state[name][: len(own), : own.shape[1]]) for name, own in weights.items()}

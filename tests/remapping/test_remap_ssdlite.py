@@ -49,7 +49,7 @@ def test_round_trip_through_the_supernet(seed, ssdlite_space):
     assert choices.derive(path) == {"backbone": published}
 
     target = build_backbone(published, MAPS)
-    report = remap(seed, target, supernet=supernet.state_dict())
+    report = remap(seed, target, supernet_state=supernet.state_dict())
     assert "own initialisation" not in {entry.how for entry in report.entries}
     straight = build_backbone(published, MAPS)
     remap(seed, straight)

@@ -31,7 +31,7 @@ def test_a_derived_network_computes_what_the_path_computed(supernet):
     """On batch statistics: the supernet keeps no others in its searched layers."""
     Choices(supernet).set_path(PATH)
     target = build_backbone(supernet.architecture_of(PATH), (2, 3))
-    report = remap(None, target, supernet=supernet.state_dict())
+    report = remap(None, target, supernet_state=supernet.state_dict())
     images = torch.randn(4, 3, 48, 64)
     expected, got = supernet.train()(images), target.train()(images)
     assert list(got) == ["2", "3"]
@@ -48,7 +48,7 @@ def test_norms_come_from_the_seed_where_both_are_given(supernet, small, randomis
     network = randomise(build_backbone(small, (3,)), seed=9)
     seed = Seed(small, copy.deepcopy(network.state_dict()), "seed.pth")
     target = build_backbone(supernet.architecture_of(PATH), (3,))
-    report = remap(seed, target, supernet=supernet.state_dict())
+    report = remap(seed, target, supernet_state=supernet.state_dict())
     state, trained = target.state_dict(), supernet.state_dict()
     assert torch.equal(
         state["stages.3.1.expand.conv.weight"], trained["stages.3.1.candidates.k5_e3.expand.conv.weight"]
@@ -67,7 +67,7 @@ def test_a_network_that_was_not_found_in_the_supernet(supernet, small):
     target = build_backbone(small, (3,))
     before = copy.deepcopy(target.state_dict())
     with pytest.raises(CheckpointError, match=re.escape("stages.3.2.candidates.k3_e3.expand.conv.weight")):
-        remap(None, target, supernet=supernet.state_dict())
+        remap(None, target, supernet_state=supernet.state_dict())
     assert all(torch.equal(tensor, before[name]) for name, tensor in target.state_dict().items())
 
 
@@ -75,12 +75,12 @@ def test_a_supernet_of_another_shape(supernet):
     target = build_backbone(supernet.architecture_of(PATH), (3,))
     state = {**supernet.state_dict(), "stages.3.1.candidates.k5_e3.project.conv.weight": torch.zeros(9, 30, 1, 1)}
     with pytest.raises(CheckpointError, match=r"stages\.3\.1\.candidates\.k5_e3\.project\.conv\.weight.*\(9, 30"):
-        remap(None, target, supernet=state)
+        remap(None, target, supernet_state=state)
 
 
 def test_the_supernets_tensors_are_copied(supernet):
     target = build_backbone(supernet.architecture_of(PATH), (3,))
-    remap(None, target, supernet=supernet.state_dict())
+    remap(None, target, supernet_state=supernet.state_dict())
     before = supernet.stages[0].conv.weight.detach().clone()
     with torch.no_grad():
         target.stages[0].conv.weight.zero_()

@@ -81,7 +81,7 @@ def test_a_derived_network_has_the_paths_maps(search, supernet):
     assert path == [1, 3, 2, 0]
     search.choices.set_path(path)
     target = build_backbone(search.choices.derive(path)["backbone"], ("3.expand", 4))
-    report = remap(None, target, supernet=supernet.state_dict())
+    report = remap(None, target, supernet_state=supernet.state_dict())
     images = torch.randn(3, 3, 48, 64)
     expected, maps = supernet.train()(images), target.train()(images)
     assert list(maps) == ["3.expand", "4"]

@@ -1,0 +1,39 @@
+"""Names of the feature maps of a network in stages."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from fna_lightning.errors import ConfigError
+
+_MAP_NAME = re.compile(r"(-?[0-9]{1,4})(\.expand)?")
+
+
+class MapName(NamedTuple):
+    """A map of a network by stage: `6` is what stage 6 returns.
+
+    `6.expand` is the map inside its first layer between expansion and depthwise convolution, still at the
+    resolution of the stage before. Names sort as the network computes the maps.
+    """
+
+    stage: int
+    whole: bool = True
+
+    @classmethod
+    def parse(cls, name: int | str) -> MapName:
+        """Read a stage's number, or `<number>.expand`.
+
+        Raises:
+            ConfigError: for any other text.
+        """
+        match = _MAP_NAME.fullmatch(str(name))
+        if match is None:
+            raise ConfigError(
+                f"the map {str(name)[:40]!r}: give the number of a stage such as 6, or 6.expand for what the "
+                "expansion in its first layer gives"
+            )
+        return cls(int(match[1]), match[2] is None)
+
+    def __str__(self) -> str:
+        return f"{self.stage}" if self.whole else f"{self.stage}.expand"

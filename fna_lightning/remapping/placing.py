@@ -1,0 +1,124 @@
+"""Tensors by a plan: channels by their maps, kernel taps by the strategy (spec FNA, section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import singledispatch
+
+import torch
+from torch import Tensor, nn
+
+from fna_lightning.checkpoints import Seed
+from fna_lightning.choices import LayerChoice
+from fna_lightning.errors import CheckpointError
+from fna_lightning.remapping.channels import ChannelMap
+from fna_lightning.remapping.plan import Plan, chosen_layers
+from fna_lightning.remapping.strategies import Strategy
+
+Placed = dict[str, tuple[str, Tensor]]
+"""Target tensor -> (source tensor's name, the remapped value)."""
+
+
+def place_seed(plan: Plan, seed: Seed, own: Mapping[str, Tensor], strategy: Strategy) -> Placed:
+    """The tensors that `plan` takes from `seed`.
+
+    Args:
+        plan: which convolution, which channels.
+        seed: gives the numbers.
+        own: the target's state; what a norm has no source for stays as it is there.
+        strategy: its `kernel` places the taps.
+
+    Raises:
+        CheckpointError: where a tensor that is needed is missing.
+    """
+    placed: Placed = {}
+    for move in plan:
+        source, target = f"{move.source}.conv.weight", f"{move.target}.conv.weight"
+        weight = place_weight(seed.tensor(source), own[target].shape, move.outputs, move.inputs, strategy)
+        placed[target] = (source, weight)
+        for tensor in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+            source, target = f"{move.source}.norm.{tensor}", f"{move.target}.norm.{tensor}"
+            optional = tensor == "num_batches_tracked" and source not in seed.state
+            if target in own and not optional:
+                placed[target] = (source, place_vector(seed.tensor(source), own[target], move.outputs))
+    return placed
+
+
+@singledispatch
+def place_supernet(target: nn.Module, supernet_state: Mapping[str, Tensor]) -> Placed:
+    """The tensors of a supernet's path that `target`, derived from it, takes over.
+
+    They go over one to one, those of `chosen_layers` from the candidate's place; norms of searched layers where
+    they have parameters or statistics, which FNA's have not. A kind of network whose supernet holds more than the
+    layers that a path takes, such as weights that are sliced, registers its own rule.
+
+    Raises:
+        CheckpointError: where the supernet lacks a layer of the target, or it has another shape.
+    """
+    own = target.state_dict()
+    sources = {name: name for name in own}
+    for layer, candidate in chosen_layers(target).items():
+        prefix = LayerChoice.name_of(layer, candidate)
+        for name in target.get_submodule(layer).state_dict():
+            if f"{layer}.{name}" not in supernet_state:
+                sources[f"{layer}.{name}"] = f"{prefix}.{name}"
+    placed: Placed = {}
+    for name, source in sources.items():
+        if source not in supernet_state:
+            if source != name and _is_of_norm(target, name):
+                continue
+            raise CheckpointError(f"the supernet lacks {source}: was this architecture found in it?")
+        value = supernet_state[source]
+        if value.shape != own[name].shape:
+            raise CheckpointError(
+                f"the supernet's {source} is {tuple(value.shape)}, the target's {tuple(own[name].shape)}"
+            )
+        placed[name] = (source, value.clone())
+    return placed
+
+
+def place_weight(
+    source: Tensor, shape: torch.Size, outputs: ChannelMap, inputs: ChannelMap, strategy: Strategy
+) -> Tensor:
+    """A convolution weight of `shape` from `source`; what has no counterpart is zero (spec FNA 5.1).
+
+    Args:
+        source: (p, q, k, k).
+        shape: (r, s, K, K) of the result.
+        outputs: (r,) rows among the p.
+        inputs: (s,) columns among the q.
+        strategy: its `kernel` places the taps.
+    """
+    rows, columns = outputs.carried, inputs.carried
+    old, new = _taps(source.shape[-1], shape[-1], strategy)
+    picked = source.index_select(0, outputs.sources[rows]).index_select(1, inputs.sources[columns])[..., old, old]
+    if inputs.factors is not None:
+        picked = picked * inputs.factors[columns, None, None].to(picked.dtype)
+    result = source.new_zeros(shape)
+    result[..., new, new][rows.nonzero(), columns.nonzero().T] = picked
+    return result
+
+
+def place_vector(source: Tensor, own: Tensor, outputs: ChannelMap) -> Tensor:
+    """A per-channel tensor: the entries that `outputs` carries, and between them what `own` has there already."""
+    if own.dim() == 0:
+        return source.clone()
+    result = own.clone()
+    result[outputs.carried] = source.index_select(0, outputs.sources[outputs.carried])
+    return result
+
+
+def _taps(old: int, new: int, strategy: Strategy) -> tuple[slice, slice]:
+    """Which taps of an `old` kernel are kept, and their places in a `new` one."""
+    if new <= old:
+        start = (old - new) // 2
+        return slice(start, start + new), slice(0, new)
+    if strategy.kernel == "dilation" and old > 1 and (new - 1) % (old - 1) == 0:
+        return slice(0, old), slice(0, new, (new - 1) // (old - 1))
+    start = (new - old) // 2
+    return slice(0, old), slice(start, start + old)
+
+
+def _is_of_norm(network: nn.Module, name: str) -> bool:
+    """Whether the tensor `name` belongs to a batch norm."""
+    return isinstance(network.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d)

@@ -1,0 +1,70 @@
+"""What is carried where: a remapping as data, before any number moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import singledispatch
+
+from torch import nn
+
+from fna_lightning.blocks import Backbone
+from fna_lightning.checkpoints import Seed
+from fna_lightning.errors import ConfigError
+from fna_lightning.remapping.channels import ChannelMap
+from fna_lightning.remapping.strategies import Strategy
+
+
+@dataclass(frozen=True)
+class Move:
+    """A `ConvNorm` of the target, the one that it comes from, and the maps of the streams that it joins.
+
+    Attributes:
+        target: its name in the target.
+        source: that of its counterpart in the seed.
+        outputs: of the stream that it writes.
+        inputs: of the stream that it reads; for a depthwise convolution `ChannelMap.first(1, 1)`.
+    """
+
+    target: str
+    source: str
+    outputs: ChannelMap
+    inputs: ChannelMap
+
+
+Plan = list[Move]
+
+
+@singledispatch
+def plan_from_seed(target: nn.Module, seed: Seed, network: Backbone, strategy: Strategy) -> Plan:
+    """Which convolutions of `target` take their parameters from which of the seed's, channel by channel.
+
+    Every kind of network registers its own rule, beside the others in this room.
+
+    Args:
+        target: a backbone, a supernet or a head.
+        seed: the trained network.
+        network: the seed's structure, without numbers: names and layers of `seed.state`.
+        strategy: the rule for width.
+
+    Returns:
+        One move for every convolution that has a counterpart.
+
+    Raises:
+        ConfigError: where no rule is known, or the two have different stages.
+        CheckpointError: where a tensor that is needed is missing.
+    """
+    del network, strategy
+    raise ConfigError(
+        f"no parameters can be carried over from a seed of kind {seed.architecture.kind} to a "
+        f"{type(target).__name__}: give remap=random"
+    )
+
+
+@singledispatch
+def chosen_layers(target: nn.Module) -> dict[str, str]:
+    """Which candidate of a supernet each layer of `target` is, by the layer's name, where it was searched.
+
+    Every kind of network whose supernet holds a `LayerChoice` in place of a layer registers its own answer.
+    """
+    del target
+    return {}
