@@ -10,7 +10,7 @@ from fna_lightning.architectures.files import (
     save_architecture,
     save_parts,
 )
-from fna_lightning.architectures.kinds import Architecture, architecture_from_dict, register_kind
+from fna_lightning.architectures.kinds import SKIP, Architecture, architecture_from_dict, register_kind
 from fna_lightning.architectures.levels import Level, maps_at, maps_named, pyramid_maps
 from fna_lightning.architectures.mobile import MobileArchitecture, Operation, Stage
 from fna_lightning.architectures.parts import (
@@ -25,6 +25,7 @@ from fna_lightning.architectures.parts import (
 )
 
 __all__ = [
+    "SKIP",
     "Architecture",
     "Level",
     "MobileArchitecture",

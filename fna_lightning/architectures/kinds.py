@@ -9,6 +9,9 @@ from typing import Any, ClassVar, TypeVar
 from fna_lightning.architectures.levels import Level
 from fna_lightning.errors import ArchitectureError
 
+SKIP = "skip"
+"""How a layer that is left out is called, in architectures and among candidates of every kind."""
+
 
 class Architecture(ABC):
     """A part of a network as frozen, hashable data; `str` gives the published text form.

@@ -11,12 +11,11 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from fna_lightning.architectures.kinds import Architecture, register_kind
+from fna_lightning.architectures.kinds import SKIP, Architecture, register_kind
 from fna_lightning.architectures.levels import Level
 from fna_lightning.architectures.reading import Reader
 from fna_lightning.errors import ArchitectureError
 
-SKIP = "skip"
 HEAD_OPERATION = "conv_2d_1x1"
 DEFAULT_HEAD_WIDTH = 1280
 

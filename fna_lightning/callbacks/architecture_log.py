@@ -12,8 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 
-from fna_lightning.architectures import Architecture, save_parts
-from fna_lightning.architectures.mobile import SKIP
+from fna_lightning.architectures import SKIP, Architecture, save_parts
 from fna_lightning.callbacks.run_log import ALPHAS, write_row
 from fna_lightning.choices import Choices
 from fna_lightning.costs import CostTable

@@ -10,7 +10,6 @@ from torch import Tensor
 from fna_lightning.data.batches import DetectionBatch, SegmentationBatch
 from fna_lightning.modules import EvaluationModule
 from fna_lightning.reporting.pictures import draw_class_scores, draw_detections, draw_segmentations
-from fna_lightning.tasks import SegmentationMetric
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +39,7 @@ def _segmentations(
     images = [image[:, :h, :w] for image, (h, w) in zip(batch.images, batch.sizes.tolist(), strict=True)]
     truth = [labels[:h, :w] for labels, (h, w) in zip(batch.labels, batch.label_sizes.tolist(), strict=True)]
     pictures = {"Labels": draw_segmentations(images, found, truth, data.label_map)}
-    scores = module.metric.per_class() if isinstance(module.metric, SegmentationMetric) else {}
+    scores = {name.rpartition("/")[2]: score for name, score in module.metric.class_scores().items()}
     if scores:
         pictures["Classes"] = draw_class_scores(scores, "IoU by class")
     return pictures

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from fna_lightning.architectures import Architecture, MobileArchitecture, Operation, pyramid_maps
-from fna_lightning.architectures.mobile import SKIP, Layer, parse_layer
+from fna_lightning.architectures import SKIP, Architecture, MobileArchitecture, Operation, pyramid_maps
+from fna_lightning.architectures.mobile import Layer, parse_layer
 from fna_lightning.blocks import (
     SEARCHED_NORM,
     Norm,

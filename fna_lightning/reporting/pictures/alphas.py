@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from fna_lightning.architectures.mobile import SKIP
+from fna_lightning.architectures import SKIP
 from fna_lightning.errors import UserError
 from fna_lightning.reporting.pictures.style import INK, SMALL, literal, new_figure, plain, shortened
 from fna_lightning.reporting.series import Series, read_series
