@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from voc_trees import SIZE, Year, ready
 
 from fna_lightning.data import VOC_CLASSES, CocoDataModule, DataModule, DetectionDataModule, VocDataModule
@@ -210,14 +210,13 @@ def test_both_layouts_score_the_same(twins):
 def test_configuration(voc, tmp_path, capsys):
     root, _, _ = voc
     assert main(["data=voc", f"data.root={root}"]) == 0
-    config = OmegaConf.create({"random_seed": 7, "data": OmegaConf.load(CONF_DIR / "data" / "voc.yaml")})
-    config.data.root = str(root)
-    keys = set(config.data) - {"_target_", "defaults"}
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        config = compose("check", ["data=voc", f"data.root={root}", "random_seed=7"])
+    keys = set(config.data) - {"_target_"}
     signatures = [
         inspect.signature(owner).parameters for owner in (VocDataModule, DetectionDataModule, DataModule)
     ]
     assert keys == set().union(*signatures) - {"settings"}
-    del config.data.defaults
     data, default = instantiate(config.data), VocDataModule(root)
     assert data.random_seed == 7
     for key in ("train_sets", "val_sets", "classes", "one_based", "difficult", "flip", "pad", "resize"):
