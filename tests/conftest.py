@@ -10,7 +10,9 @@ import torch
 from hypothesis import settings
 from torch import nn
 
-pytest_plugins = [f"families.{path.stem}" for path in sorted((Path(__file__).parent / "families").glob("*.py"))]
+HERE = Path(__file__).parent
+FAMILIES = [f"families.{path.stem}" for path in sorted((HERE / "families").glob("*.py"))]
+pytest_plugins = [*FAMILIES, "golden.records"]
 torch.set_num_threads(1)
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("project")
