@@ -34,7 +34,7 @@ class RandomSearch(Search):
         self.weights = WeightTraining(weights, schedule)
 
     def run(self, job: SearchJob) -> SearchResult:
-        """The path of the smallest validation loss."""
+        """The path of the smallest validation loss, over the images of all ranks."""
         module = SupernetAdaptation(job.network, job.task, "", self.weights, job.random_seed, job.guard)
         job.fit(module, job.data)
         draws = (module.choices.draw(job.random_seed, number) for number in range(1000))
@@ -48,4 +48,5 @@ class RandomSearch(Search):
     def _score(self, job: SearchJob, module: SupernetAdaptation, path: list[int]) -> float:
         module.choices.set_path(path)
         batches = [job.task.losses(job.network.eval(), batch) for batch in job.data.val_dataloader()]
-        return float(sum(sum(losses.values()) for losses in batches)) / len(batches)
+        loss = torch.stack([sum(losses.values()) for losses in batches]).mean()
+        return float(module.trainer.strategy.reduce(loss, reduce_op="mean"))

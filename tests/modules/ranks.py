@@ -1,15 +1,11 @@
 """A search of RetinaNet in two processes that talk by gloo, or in one; what the ranks' test compares."""
 
-import multiprocessing
-import os
-import socket
-from contextlib import closing
-
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from two_ranks import in_two
 
 from fna_lightning.architectures import load_architecture
 from fna_lightning.costs import tabulate
@@ -28,8 +24,6 @@ from fna_lightning.search import CostObjective
 from fna_lightning.supernets import MobileSpace, build_supernet
 from fna_lightning.tasks import DetectionTask
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["fna_lightning.modules", "fna_lightning.detectors", "fna_lightning.data"])
 STAGES = (3, 5, 7)
 GLOBAL_BATCH = 4
 
@@ -121,24 +115,10 @@ def search(root, ranks=1, strategy="auto", iterations=1, random_seed=0, spoil=No
     return {"gradients": gradients, "paths": diary.paths, "state": state, "iteration": module.iteration}
 
 
-def _rank(rank, port, queue, root, settings):
-    torch.set_num_threads(1)
-    os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    own = settings.pop("by_rank", {}).get(rank, {})
-    queue.put((rank, search(root, **settings, **own)))
+def _search_rank(rank, root, by_rank, settings):
+    return search(root, **settings, **by_rank.get(rank, {}))
 
 
-def search_in_two(root, **settings):
+def search_in_two(root, by_rank=None, **settings):
     """`search` as two processes run it, by rank; `by_rank` holds settings of one rank alone."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    queue = CONTEXT.Queue()
-    settings = {"ranks": 2, "strategy": "active", **settings}
-    processes = [CONTEXT.Process(target=_rank, args=(rank, port, queue, root, settings)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    found = dict(queue.get(timeout=120) for _ in processes)
-    for process in processes:
-        process.join(30)
-    return [found[rank] for rank in range(2)]
+    return in_two(_search_rank, root, by_rank or {}, {"ranks": 2, "strategy": "active", **settings})
