@@ -85,11 +85,16 @@ def score(
         The twelve figures by the names in `FIGURES`, and mAP by category id. In [0, 1]; -1 where there is no
         annotation to find, as COCO writes it (NaN would not survive JSON).
     """
+    # Ids of a data set can be larger than the numbers that the libraries count in: they see places in order.
+    images = {image: place for place, image in enumerate(sorted(entry["id"] for entry in truth["images"]), 1)}
+    categories = {category: place for place, category in enumerate(sorted(category_ids), 1)}
+    known = {**truth, "images": [{**entry, "id": images[entry["id"]]} for entry in truth["images"]]}
+    known["annotations"] = _placed(truth["annotations"], images, categories)
     # Both libraries tell about their progress; what a run prints is decided elsewhere.
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluator = _evaluator(truth, results, backend)
-        evaluator.params.imgIds = sorted(image_ids)
-        evaluator.params.catIds = sorted(category_ids)
+        evaluator = _evaluator(known, _placed(results, images, categories), backend)
+        evaluator.params.imgIds = sorted(images[image] for image in image_ids)
+        evaluator.params.catIds = sorted(categories.values())
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
@@ -102,6 +107,17 @@ def score(
         defined = precision[:, :, position][precision[:, :, position] > -1]
         per_category[int(category)] = float(defined.mean()) if defined.size else -1.0
     return figures, per_category
+
+
+def _placed(
+    entries: Iterable[dict[str, Any]], images: Mapping[int, int], categories: Mapping[int, int]
+) -> list[dict[str, Any]]:
+    """Entries with places for ids; those of images or categories that do not count are left out."""
+    return [
+        {**entry, "image_id": images[entry["image_id"]], "category_id": categories[entry["category_id"]]}
+        for entry in entries
+        if entry["image_id"] in images and entry["category_id"] in categories
+    ]
 
 
 def _evaluator(truth: dict[str, Any], results: Iterable[dict[str, Any]], backend: Backend) -> Any:

@@ -37,8 +37,15 @@ class Kind(Enum):
     NO_CATEGORY = "boxes of unknown categories", "error", "correct it or remove the annotation"
     NO_SIZE = "images of no size", "error", "correct it"
     NOT_FINITE = "boxes with numbers that are not finite", "error", "correct it or remove the annotation"
+    FRACTIONS = (
+        "boxes that are fractions of their image",
+        "error",
+        "multiply them by its width and height: boxes are in pixels",
+        False,
+    )
     FLAT = "boxes of no area", "error", "correct it or remove the annotation"
     OUTSIDE = "boxes outside their image", "error", "correct it or remove the annotation"
+    TWO_TRUTHS = "pictures listed twice with other boxes", "error", "keep the right entry"
     MISSING = "missing pictures", "error", "restore it or remove its entry"
     EMPTY = "empty pictures", "error", "restore it"
     TRUNCATED = "truncated pictures", "error", "restore it"
@@ -51,6 +58,11 @@ class Kind(Enum):
     LABEL_SIZE = "label files of another size than their picture", "error", "restore the two"
     LABEL_ID = "label files with unknown ids", "error", "correct it or add the id to data.classes or data.ignored"
     LEAK = "validation pictures that are trained on", "error", "remove it from one of the two sets"
+    TINY = "boxes smaller than a pixel", "notice", "correct it if it is a fraction of the image"
+    NO_EXTENT = "objects whose area is not positive", "notice", "correct or remove the area"
+    TWICE = "pictures listed twice with the same boxes", "notice", "keep one entry"
+    SAME_NAME = "categories of one name", "notice", "give every category its own, or merge the two"
+    UNUSED = "folders with pictures that no split lists", "notice", "list them if they are meant to be used"
     NO_OBJECT = "images without objects", "notice", "annotate it if it shows any"
     NO_PICTURE = "label files without a picture", "notice", "restore the picture if it is meant to be in the set"
     UNSEEN_CLASS = "classes without a training pixel", "notice", "label some or take them out of data.classes"

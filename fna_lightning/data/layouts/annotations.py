@@ -6,24 +6,18 @@ their reference counts are touched.
 
 from __future__ import annotations
 
-import json
-import re
-import reprlib
+import posixpath
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
 
 from fna_lightning.data.checking.positions import JsonPositions
-from fna_lightning.data.checking.problems import Kind, Position, Problem, Problems, SetError
-from fna_lightning.data.layouts.boxes import Mask, box_faults
-
-Rows = list[dict[str, Any]]
-
-_NO_ID = -(2**63)  # stands for what is no integer of 64 bits
-_NOT_IN_NAMES = re.compile("[\0\ud800-\udfff]")  # no file system has these
+from fna_lightning.data.checking.problems import Kind, Problem, Problems
+from fna_lightning.data.layouts.boxes import are_fractions, box_faults
+from fna_lightning.data.layouts.coco_tables import Rows, Table, is_box, is_name, is_number, is_text, read_tables
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,7 @@ class CocoAnnotations:
     boxes: np.ndarray
     """(M, 4) float64: left, top, width, height, as in the file."""
     areas: np.ndarray
-    """(M,) float64: the area of the object; of its box, if the file does not say."""
+    """(M,) float64: the area of the object; of its box, if the file does not say or it is not positive."""
     crowd: np.ndarray
     """(M,) bool: the box holds a crowd, for scoring only."""
 
@@ -127,19 +121,19 @@ def read_annotations(file: Path, problems: Problems | None = None) -> CocoAnnota
     problems = Problems("raise") if problems is None else problems
     positions = JsonPositions(file)
     images, annotations, categories = (
-        _Table(file, name, rows, problems, positions) for name, rows in _read_tables(file).items()
+        Table(file, name, rows, problems, positions) for name, rows in read_tables(file).items()
     )
     category_ids, category_names = _read_categories(categories)
 
     image_ids = images.integers("id")
     sizes = np.stack([images.integers(key) for key in ("height", "width")], axis=1)
-    names = images.column("file_name", "str", _is_name, "?")
+    names = images.column("file_name", "str", is_name, "?")
     _check_images(images, image_ids, sizes)
 
     annotation_ids = annotations.integers("id")
-    boxes = annotations.column("bbox", "[left, top, width, height]", _is_box, [0, 0, 0, 0])
+    boxes = annotations.column("bbox", "[left, top, width, height]", is_box, [0, 0, 0, 0])
     boxes = np.array(boxes, np.float64).reshape(-1, 4)
-    areas = np.array(annotations.column("area", "int or float", _is_number, 0.0, np.nan), np.float64)
+    areas = _areas(annotations, boxes)
     crowd = annotations.integers("iscrowd", 0).astype(bool)
     own_images, own_categories = annotations.integers("image_id"), annotations.integers("category_id")
     image_of, image_known = _positions(own_images, image_ids)
@@ -147,7 +141,12 @@ def read_annotations(file: Path, problems: Problems | None = None) -> CocoAnnota
 
     _check_references(annotations, annotation_ids, (own_images, image_known), (own_categories, category_known))
     measured = image_known & images.good[image_of]
+    if are_fractions(boxes):
+        what = f"no side of the {len(boxes)} boxes is longer than a pixel, the first is {boxes[0].tolist()}"
+        problems.append(Problem(Kind.FRACTIONS, file, what))
     _check_boxes(annotations, boxes, (sizes[image_of], measured), annotation_ids, own_images)
+    good = annotations.good
+    _check_twins(images, names, image_of[good], np.column_stack([boxes, labels, crowd])[good])
     for table in (images, annotations):
         if table.rows and not table.good.any():
             what = f"none of the {len(table.rows)} {table.name} is usable"
@@ -166,140 +165,71 @@ def read_annotations(file: Path, problems: Problems | None = None) -> CocoAnnota
         image_of=image_of[order],
         labels=labels[order],
         boxes=boxes[order],
-        areas=np.where(np.isnan(areas), boxes[:, 2] * boxes[:, 3], areas)[order],
+        areas=areas[order],
         crowd=crowd[order],
     )
     return everything.keep(images.good, annotations.good[order])
 
 
-class _Table:
-    """One list of a COCO file.
-
-    Args:
-        file: The file.
-        name: The list's key.
-        rows: Its entries.
-        problems: Takes in what is wrong with them.
-        positions: Finds them in the file.
-    """
-
-    def __init__(self, file: Path, name: str, rows: Rows, problems: Problems, positions: JsonPositions) -> None:
-        self._file = file
-        self.name = name
-        self.rows = rows
-        self.good = np.ones(len(rows), dtype=bool)
-        """(len(rows),) bool: entries of which nothing wrong is known."""
-        self._readable = np.ones(len(rows), dtype=bool)
-        self._problems = problems
-        self._position = positions.of(name)
-
-    def note(self, kind: Kind, bad: Mask, describe: Callable[[int], str]) -> None:
-        """Note the entries where `bad` (len(rows),) bool holds, but malformed ones: they stand for nothing.
-
-        `describe` puts one of them into words.
-        """
-        self._problems.add(kind, bad & self._readable, self._file, describe, self._position)
-        self.good &= ~bad
-
-    def column(
-        self, key: str, expected: str, fits: Callable[[Any], bool], filler: Any, default: Any = None
-    ) -> list[Any]:
-        """`key` of every entry.
-
-        Args:
-            key: The key.
-            expected: What `fits` accepts, in words.
-            fits: Whether a value can be used.
-            filler: Stands in for values that cannot, whose entries are noted as malformed.
-            default: Of entries without the key; None if they need it.
-        """
-        values = [row.get(key, default) for row in self.rows]
-        bad = np.array([not fits(value) for value in values], dtype=bool)
-        kind = Kind.CATEGORY if self.name == "categories" else Kind.ENTRY
-
-        def describe(index: int) -> str:
-            found = reprlib.repr(self.rows[index][key]) if key in self.rows[index] else "missing"
-            return f"{self.name}[{index}].{key} is {found}, not {expected}"
-
-        self._problems.add(kind, bad, self._file, describe, self._position)
-        self._readable &= ~bad
-        self.good &= ~bad
-        for index in np.flatnonzero(bad):
-            values[index] = filler
-        return values
-
-    def integers(self, key: str, default: int | None = None) -> np.ndarray:
-        """`key` of every entry: (len(rows),) int64."""
-        return np.array(self.column(key, "int", _is_integer, _NO_ID, default), np.int64)
-
-
-def _read_tables(file: Path) -> dict[str, Rows]:
-    """The lists of images, annotations and categories of a COCO file."""
-
-    def refuse(what: str, mend: str, position: Position | None = None) -> NoReturn:
-        raise SetError(Problem(Kind.SET, file, what, mend, lambda: position))
-
-    try:
-        content = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        refuse("no such annotation file", "set data.root and data.*_annotations")
-    except OSError as error:
-        refuse(f"cannot be read ({error.strerror})", "restore the file")
-    except json.JSONDecodeError as error:
-        refuse(f"is not JSON ({error.msg})", "restore the file", Position(error.lineno, error.colno))
-    except (ValueError, RecursionError) as error:  # not text at all, or brackets without end
-        refuse(f"is not JSON ({error})", "restore the file")
-    if not isinstance(content, dict):
-        refuse(f"is not a COCO file: a {type(content).__name__} where an object should be", "convert it")
-    tables = {}
-    for key in ("images", "annotations", "categories"):
-        rows = content.get(key)
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            refuse(f"is not a COCO instances file: '{key}' is not a list of objects", "convert it")
-        if not rows and key != "annotations":
-            refuse(f"has no {key}", "write them into the file")
-        tables[key] = rows
-    return tables
-
-
-def _is_integer(value: Any) -> bool:
-    return type(value) is int and -(2**63) < value < 2**63
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is float or _is_integer(value)
-
-
-def _is_text(value: Any) -> bool:
-    return type(value) is str
-
-
-def _is_name(value: Any) -> bool:
-    return _is_text(value) and bool(value) and not _NOT_IN_NAMES.search(value)
-
-
-def _is_box(value: Any) -> bool:
-    return type(value) is list and len(value) == 4 and all(map(_is_number, value))
-
-
-def _read_categories(table: _Table) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def _read_categories(table: Table) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Ids, ascending, and names of the categories; none of them can be left out."""
     ids = table.integers("id")
-    names = table.column("name", "str", _is_text, "")
+    names = table.column("name", "str", is_text, "")
     table.note(Kind.CATEGORY, _repeated(ids), lambda i: f"category id {ids[i]} is used twice")
-    pairs = sorted((int(ids[i]), names[i]) for i in np.flatnonzero(table.good))
-    return tuple(i for i, _ in pairs), tuple(name for _, name in pairs)
+    numbers = [int(ids[i]) for i in sorted(np.flatnonzero(table.good), key=ids.__getitem__)]
+    named = dict(zip(ids.tolist(), names, strict=True))
+    seen = Counter(named[number] for number in numbers)
+    same = np.array([seen[name] > 1 for name in names], dtype=bool)
+    table.note(Kind.SAME_NAME, same, lambda i: f"category {ids[i]} is one of {seen[names[i]]} named {names[i]!r}")
+    return tuple(numbers), tuple(
+        f"{named[number]} ({number})" if seen[named[number]] > 1 else named[number] for number in numbers
+    )
 
 
-def _check_images(table: _Table, ids: np.ndarray, sizes: np.ndarray) -> None:
+def _check_images(table: Table, ids: np.ndarray, sizes: np.ndarray) -> None:
     """Require an id of its own and a size of every image."""
     empty = (sizes < 1).any(axis=1)
     table.note(Kind.REPEATED, _repeated(ids), lambda i: f"image id {ids[i]} is used twice")
     table.note(Kind.NO_SIZE, empty, lambda i: f"image {ids[i]} has width {sizes[i, 1]} and height {sizes[i, 0]}")
 
 
+def _areas(table: Table, boxes: np.ndarray) -> np.ndarray:
+    """(M,) float64: areas of objects; that of their box where none is given, or one that cannot be."""
+    given = np.array(table.column("area", "int or float", is_number, 0.0, np.nan), np.float64)
+    missing = np.array(["area" not in row for row in table.rows], dtype=bool)
+    usable = (given > 0) & np.isfinite(given)
+    table.note(
+        Kind.NO_EXTENT,
+        ~usable & ~missing & (boxes[:, 2:] > 0).all(axis=1),
+        lambda i: f"annotations[{i}].area is {given[i]:g}, and taken as that of its box",
+    )
+    return np.where(usable, given, boxes[:, 2] * boxes[:, 3])
+
+
+def _check_twins(table: Table, names: list[str], image_of: np.ndarray, objects: np.ndarray) -> None:
+    """Note images of one file; where their `objects` (M, 6) float64 differ, the later one is wrong."""
+    paths = [posixpath.normpath(name) for name in names]
+    counts = Counter(paths[i] for i in np.flatnonzero(table.good))
+    if len(counts) == np.count_nonzero(table.good):
+        return
+    order = np.argsort(image_of, kind="stable")
+    rows_of = np.split(order, np.searchsorted(image_of[order], np.arange(1, len(paths))))
+    first: dict[str, int] = {}
+    same, other = np.zeros((2, len(paths)), dtype=bool)
+    for i in np.flatnonzero(table.good).tolist():
+        if (twin := first.setdefault(paths[i], i)) != i:
+            ours, theirs = (sorted(map(tuple, objects[rows_of[k]].tolist())) for k in (i, twin))
+            (same if ours == theirs else other)[i] = True
+    for kind, bad, boxes in ((Kind.TWO_TRUTHS, other, "other"), (Kind.TWICE, same, "the same")):
+        table.note(
+            kind,
+            bad,
+            lambda i, boxes=boxes: f"images[{i}] is {names[i]} as images[{first[paths[i]]}], with {boxes} boxes",
+        )
+
+
 def _check_references(
-    table: _Table,
+    table: Table,
     ids: np.ndarray,
     images: tuple[np.ndarray, np.ndarray],
     categories: tuple[np.ndarray, np.ndarray],
@@ -318,7 +248,7 @@ def _check_references(
 
 
 def _check_boxes(
-    table: _Table,
+    table: Table,
     boxes: np.ndarray,
     sizes: tuple[np.ndarray, np.ndarray],
     ids: np.ndarray,

@@ -18,7 +18,7 @@ SMALLEST = 0.01
 
 
 def box_faults(boxes: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[Kind, Mask, str]]:
-    """Boxes that are not finite, have no area or lie outside their image; each box has one fault at most.
+    """Boxes that are not finite, have no area, lie outside their image or are tiny; each has one fault at most.
 
     Args:
         boxes: (M, 4) float: left, top, width, height in pixels.
@@ -32,7 +32,20 @@ def box_faults(boxes: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[Kind, Mas
     flat = finite & (boxes[:, 2:] < SMALLEST).any(axis=1)
     edge = sizes[:, ::-1]
     inside = np.minimum(end, edge) - np.maximum(start, 0)
-    outside = (start < -TOLERANCE) | (end > edge + TOLERANCE) | (inside < SMALLEST)
+    outside = ((start < -TOLERANCE) | (end > edge + TOLERANCE) | (inside < SMALLEST)).any(axis=1)
+    tiny = (boxes[:, 2:] < 1).any(axis=1)
     yield Kind.NOT_FINITE, ~finite, "with a number that is not finite"
     yield Kind.FLAT, flat, "of no area"
-    yield Kind.OUTSIDE, finite & ~flat & outside.any(axis=1), "outside the image"
+    yield Kind.OUTSIDE, finite & ~flat & outside, "outside the image"
+    yield Kind.TINY, finite & ~flat & ~outside & tiny, "of less than a pixel"
+
+
+def are_fractions(boxes: np.ndarray) -> bool:
+    """Whether no side of any box is longer than a pixel, as where boxes are given in shares of the image.
+
+    Args:
+        boxes: (M, 4) float: left, top, width, height. Those that are not finite or have no area say nothing.
+    """
+    sides = boxes[np.isfinite(boxes).all(axis=1), 2:]
+    sides = sides[(sides > 0).all(axis=1)]
+    return bool(len(sides)) and bool((sides <= 1).all())

@@ -214,6 +214,11 @@ class DetectionDataModule(DataModule[CocoDetection]):
             problems.append(Problem(Kind.SET, images, what, f"set data.{key}"))
         if not good.all():
             dataset.annotations = annotations.keep(good)
+        if good.any() and dataset.annotations.crowd.all():  # also where there is no box at all
+            use = "learn from" if key.startswith("train") else "score"
+            marked = ": all are marked as iscrowd or difficult" if len(dataset.annotations.crowd) else ""
+            mend = "annotate single objects, unmarked"
+            problems.append(Problem(Kind.SET, annotations.file, f"no image has a box to {use}{marked}", mend))
         return dataset
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from fna_lightning.data.checking.checks import THREADS
 from fna_lightning.data.checking.problems import Kind, Position, Problem, Problems, SetError
 from fna_lightning.data.layouts.annotations import CocoAnnotations
-from fna_lightning.data.layouts.boxes import Mask, box_faults
+from fna_lightning.data.layouts.boxes import Mask, are_fractions, box_faults
 from fna_lightning.data.layouts.voc_xml import CORNERS, VocImage, VocObject, XmlError, parse_annotation
 
 _CHUNK = 64  # files
@@ -216,7 +216,8 @@ def _check_objects(found: _Boxes, classes: Sequence[str], sizes: np.ndarray, pro
             edge = f" of {size[index, 1]}x{size[index, 0]} (width x height)" if kind is Kind.OUTSIDE else ""
             words = what.format(name=repr(item.name), box=box) + edge
             problems.append(Problem(kind, found.files[index], words, mend, partial(Position, item.line, None)))
-        good[bad] = False
+        if kind.severity == "error":
+            good[bad] = False
 
     known = set(classes)
     unknown = np.array([item.name not in known for item in found.objects], dtype=bool)
@@ -226,6 +227,10 @@ def _check_objects(found: _Boxes, classes: Sequence[str], sizes: np.ndarray, pro
         f"object {{name}} is of none of the {len(classes)} classes",
         "correct it or set data.classes, to null for the classes in the files",
     )
+    if are_fractions(found.boxes):
+        corners = found.objects[0].corners
+        what = f"no side of the {len(found.boxes)} boxes is longer than a pixel, the first has corners {corners}"
+        problems.append(Problem(Kind.FRACTIONS, found.files[0], what))
     for kind, bad, fault in box_faults(found.boxes, size):
         note(kind, bad & ~unknown, f"object {{name}} has the box {{box}} {fault}")
     return good

@@ -1,0 +1,137 @@
+"""The tables of a COCO file, column by column, with what is wrong in them noted at its place."""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fna_lightning.data.checking.positions import JsonPositions
+from fna_lightning.data.checking.problems import Kind, Position, Problem, Problems, SetError
+from fna_lightning.data.layouts.boxes import Mask
+
+Rows = list[dict[str, Any]]
+
+_NO_ID = -(2**63)  # stands for what is no integer of 64 bits
+_NOT_IN_NAMES = re.compile("[\0\ud800-\udfff]")  # no file system has these
+
+
+class Table:
+    """One list of a COCO file.
+
+    Args:
+        file: The file.
+        name: The list's key.
+        rows: Its entries.
+        problems: Takes in what is wrong with them.
+        positions: Finds them in the file.
+    """
+
+    def __init__(self, file: Path, name: str, rows: Rows, problems: Problems, positions: JsonPositions) -> None:
+        self._file = file
+        self.name = name
+        self.rows = rows
+        self.good = np.ones(len(rows), dtype=bool)
+        """(len(rows),) bool: entries of which nothing wrong is known."""
+        self._readable = np.ones(len(rows), dtype=bool)
+        self._problems = problems
+        self._position = positions.of(name)
+
+    def note(self, kind: Kind, bad: Mask, describe: Callable[[int], str]) -> None:
+        """Note the entries where `bad` (len(rows),) bool holds, but malformed ones: they stand for nothing.
+
+        `describe` puts one of them into words. Those of an error are not good.
+        """
+        self._problems.add(kind, bad & self._readable, self._file, describe, self._position)
+        if kind.severity == "error":
+            self.good &= ~bad
+
+    def column(
+        self, key: str, expected: str, fits: Callable[[Any], bool], filler: Any, default: Any = None
+    ) -> list[Any]:
+        """`key` of every entry.
+
+        Args:
+            key: The key.
+            expected: What `fits` accepts, in words.
+            fits: Whether a value can be used.
+            filler: Stands in for values that cannot, whose entries are noted as malformed.
+            default: Of entries without the key; None if they need it.
+        """
+        values = [row.get(key, default) for row in self.rows]
+        bad = np.array([not fits(value) for value in values], dtype=bool)
+        kind = Kind.CATEGORY if self.name == "categories" else Kind.ENTRY
+
+        def describe(index: int) -> str:
+            found = reprlib.repr(self.rows[index][key]) if key in self.rows[index] else "missing"
+            return f"{self.name}[{index}].{key} is {found}, not {expected}"
+
+        self._problems.add(kind, bad, self._file, describe, self._position)
+        self._readable &= ~bad
+        self.good &= ~bad
+        for index in np.flatnonzero(bad):
+            values[index] = filler
+        return values
+
+    def integers(self, key: str, default: int | None = None) -> np.ndarray:
+        """`key` of every entry: (len(rows),) int64."""
+        return np.array(self.column(key, "int of 64 bits", is_integer, _NO_ID, default), np.int64)
+
+
+def read_tables(file: Path) -> dict[str, Rows]:
+    """The lists of images, annotations and categories of a COCO file."""
+
+    def refuse(what: str, mend: str, position: Position | None = None) -> NoReturn:
+        raise SetError(Problem(Kind.SET, file, what, mend, lambda: position))
+
+    try:
+        content = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        refuse("no such annotation file", "set data.root and data.*_annotations")
+    except OSError as error:
+        refuse(f"cannot be read ({error.strerror})", "restore the file")
+    except json.JSONDecodeError as error:
+        refuse(f"is not JSON ({error.msg})", "restore the file", Position(error.lineno, error.colno))
+    except (ValueError, RecursionError) as error:  # not text at all, or brackets without end
+        refuse(f"is not JSON ({error})", "restore the file")
+    if not isinstance(content, dict):
+        refuse(f"is not a COCO file: a {type(content).__name__} where an object should be", "convert it")
+    tables = {}
+    for key in ("images", "annotations", "categories"):
+        rows = content.get(key)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            refuse(f"is not a COCO instances file: '{key}' is not a list of objects", "convert it")
+        if not rows and key != "annotations":
+            refuse(f"has no {key}", "write them into the file")
+        tables[key] = rows
+    return tables
+
+
+def is_integer(value: Any) -> bool:
+    """Whether it is an id or a count that fits 64 bits; true and false are none."""
+    return type(value) is int and -(2**63) < value < 2**63
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number, finite or not."""
+    return type(value) is float or is_integer(value)
+
+
+def is_text(value: Any) -> bool:
+    """Whether it is a string."""
+    return type(value) is str
+
+
+def is_name(value: Any) -> bool:
+    """Whether a file can be named so."""
+    return is_text(value) and bool(value) and not _NOT_IN_NAMES.search(value)
+
+
+def is_box(value: Any) -> bool:
+    """Whether it is a list of four numbers."""
+    return type(value) is list and len(value) == 4 and all(map(is_number, value))
