@@ -172,7 +172,7 @@ def test_classes_of_left_out_pictures_do_not_count(streets):
         ({"images_folder": "images"}, "images: no such folder; set data.images_folder to where the data set lies"),
         ({"labels_folder": "masks"}, "masks: no such folder; set data.labels_folder"),
         ({"train_split": "training"}, "leftImg8bit/training: no such folder; set data.train_split"),
-        ({"image_suffix": ".jpg"}, "leftImg8bit/train: no file ends in .jpg, neither in the folder nor in a"),
+        ({"image_suffix": ".jpg"}, "leftImg8bit/train: no file ends in .jpg, neither in the folder nor below"),
         ({"label_suffix": "_ids.png"}, "gtFine/train: no file ends in _ids.png, .*; set data.label_suffix"),
     ],
 )

@@ -37,7 +37,7 @@ from fna_lightning.data.checking.images import (
     read_content,
     read_header,
 )
-from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
+from fna_lightning.data.checking.problems import Kind, Problem, Problems
 from fna_lightning.data.label_maps import LabelMap
 from fna_lightning.errors import ConfigError
 
@@ -87,20 +87,6 @@ def check_choice(key: str, value: str, choices: Sequence[str]) -> str:
     if value not in choices:
         raise ConfigError(f"data.{key}={value!r} is unknown; choose one of {', '.join(choices)}")
     return value
-
-
-def check_folder(folder: Path, key: str) -> None:
-    """Require that `folder`, set by the config key `data.<key>`, exists and holds something.
-
-    Raises:
-        DataError: It does not.
-    """
-    mend = f"set data.{key} to where the data set lies"
-    if not folder.is_dir():
-        raise SetError(Problem(Kind.SET, folder, "no such folder", mend))
-    with os.scandir(folder) as entries:
-        if next(entries, None) is None:
-            raise SetError(Problem(Kind.SET, folder, "the folder is empty", mend))
 
 
 def check_images(images: ImageList, sizes: np.ndarray | None, mode: str, problems: Problems) -> np.ndarray:

@@ -20,7 +20,8 @@ from fna_lightning.data.augmentation.transforms import (
 )
 from fna_lightning.data.base import DataModule, EpochDataset
 from fna_lightning.data.batches import IGNORED_LABEL, SegmentationBatch
-from fna_lightning.data.checking.checks import check_folder, check_images, check_labels
+from fna_lightning.data.checking.checks import check_images, check_labels
+from fna_lightning.data.checking.folders import check_folder, check_root, files_below
 from fna_lightning.data.checking.images import read_image, read_labels
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
 from fna_lightning.data.label_maps import LabelFiles, LabelMap, build_label_map
@@ -41,7 +42,7 @@ class SegmentationSample:
 
 @dataclass(frozen=True)
 class FilePairs:
-    """Where the pictures and label files of a split lie; a pair has one name, `<city>/<name>` or `<name>`."""
+    """Where the pictures and label files of a split lie; a pair has one name, `<name>` or `<city>/<name>`."""
 
     images: Path
     """Folder of the pictures."""
@@ -254,7 +255,7 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
 
     def _build(self, key: str, split: str, problems: Problems) -> CityscapesSegmentation:
         """The set of a split, set by the config key `data.<key>`, as validation transforms it."""
-        check_folder(self.root, "root")
+        check_root(self.root, self.images_folder / split)
         files = FilePairs(
             self.images_folder / split, self.labels_folder / split, self.image_suffix, self.label_suffix
         )
@@ -277,11 +278,11 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
 
 
 def _names(folder: Path, suffix: str, key: str) -> set[str]:
-    """The files in `folder` and in the folders directly below it that end in `suffix`: paths without it."""
-    paths = (path.relative_to(folder).as_posix() for pattern in ("*", "*/*") for path in folder.glob(pattern))
-    found = {path.removesuffix(suffix) for path in paths if path.endswith(suffix) and "/." not in f"/{path}"}
+    """The files in `folder` and anywhere below that end in `suffix`: paths without it."""
+    paths = (path for path in files_below(folder, {Path(suffix).suffix.lower()}) if path.endswith(suffix))
+    found = {path.removesuffix(suffix) for path in paths if "/." not in f"/{path}"}
     if not found:
-        what = f"no file ends in {suffix}, neither in the folder nor in a city's folder"
+        what = f"no file ends in {suffix}, neither in the folder nor below"
         raise SetError(Problem(Kind.SET, folder, what, f"set data.{key} to how the names end"))
     return found
 

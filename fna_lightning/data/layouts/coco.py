@@ -21,7 +21,8 @@ from fna_lightning.data.augmentation.transforms import (
 )
 from fna_lightning.data.base import DataModule, EpochDataset
 from fna_lightning.data.batches import DetectionBatch
-from fna_lightning.data.checking.checks import check_folder, check_images
+from fna_lightning.data.checking.checks import check_images
+from fna_lightning.data.checking.folders import check_folder, check_root
 from fna_lightning.data.checking.images import read_image
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
 from fna_lightning.data.layouts.annotations import CocoAnnotations, read_annotations
@@ -271,7 +272,7 @@ class CocoDataModule(DetectionDataModule):
     def _build(
         self, file: Path, folder: Path, key: str, transform: DetectionPipeline, problems: Problems
     ) -> CocoDetection:
-        check_folder(self.root, "root")
+        check_root(self.root, file)
         annotations = read_annotations(file, problems)
         check_folder(folder, key)
         return self.usable(annotations, folder, key, transform, problems)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from fna_lightning.data.augmentation.transforms import (
 )
 from fna_lightning.data.base import DataModule, EpochDataset
 from fna_lightning.data.batches import ClassificationBatch
-from fna_lightning.data.checking.checks import check_folder, check_images
+from fna_lightning.data.checking.checks import check_images
+from fna_lightning.data.checking.folders import check_folder, check_root, files_below
 from fna_lightning.data.checking.images import EXTENSIONS, read_image
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
 from fna_lightning.errors import ConfigError
@@ -52,7 +52,9 @@ class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
         super().__init__(transform, random_seed)
         self.folder = self.source = folder
         self.class_names = tuple(class_names)
-        files = [sorted(_image_files(folder / name)) for name in class_names]
+        files = [
+            sorted(f"{name}/{file}" for file in files_below(folder / name, EXTENSIONS)) for name in class_names
+        ]
         # Arrays, for the reason given in `annotations`.
         self.files = np.array([file.encode() for found in files for file in found])
         self.labels = np.repeat(np.arange(len(files)), [len(found) for found in files])
@@ -133,7 +135,7 @@ class FolderDataModule(DataModule[FolderClassification]):
         return classification_evaluation(self.size, self.resize)
 
     def _build(self, folder: Path, key: str, transform: ImagePipeline, problems: Problems) -> FolderClassification:
-        check_folder(self.root, "root")
+        check_root(self.root, folder)
         check_folder(folder, key)
         classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
         if not classes:
@@ -151,11 +153,3 @@ class FolderDataModule(DataModule[FolderClassification]):
             problems.append(Problem(Kind.SET, folder, what, f"set data.{key}"))
         dataset.files, dataset.labels = dataset.files[good], dataset.labels[good]
         return dataset
-
-
-def _image_files(folder: Path) -> Iterator[str]:
-    """Image files anywhere below `folder`, relative to its parent."""
-    for place, _, names in os.walk(folder, followlinks=True):
-        for name in names:
-            if os.path.splitext(name)[1].lower() in EXTENSIONS:  # noqa: PTH122 - a million of them
-                yield os.path.relpath(os.path.join(place, name), folder.parent)  # noqa: PTH118

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from fna_lightning.data.checking.checks import check_folder
+from fna_lightning.data.checking.folders import check_root
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
 from fna_lightning.data.layouts.annotations import CocoAnnotations
 from fna_lightning.data.layouts.coco import CocoDetection, DetectionDataModule
-from fna_lightning.data.layouts.voc_annotations import read_image_sets
+from fna_lightning.data.layouts.voc_annotations import list_file, read_image_sets
 from fna_lightning.errors import ConfigError
 
 VOC_CLASSES = (
@@ -99,7 +99,7 @@ class VocDataModule(DetectionDataModule):
             raise SetError(Problem(Kind.SET, val.source, what, f"set data.classes=[{both}]"))
 
     def _read(self, sets: Sequence[str], key: str, problems: Problems) -> CocoAnnotations:
-        check_folder(self.root, "root")
+        check_root(self.root, list_file(self.root, sets[0]))
         return read_image_sets(self.root, sets, key, self.classes, self.one_based, problems)
 
 

@@ -65,7 +65,7 @@ def read_image_sets(
     Raises:
         DataError: A list is missing or empty, nothing is usable, or something is broken and may not be left out.
     """
-    source = _list_file(root, sets[0])
+    source = list_file(root, sets[0])
     entries = _distinct(root, sets, key, problems)
     images = _read_all(entries, problems)
     found = _collect(entries, images, one_based)
@@ -115,7 +115,8 @@ def corners_to_boxes(corners: np.ndarray, one_based: bool) -> np.ndarray:
     return np.concatenate([start, corners[:, 2:] - start], axis=1)
 
 
-def _list_file(root: Path, name: str) -> Path:
+def list_file(root: Path, name: str) -> Path:
+    """The file of the image set `<folder>/<split>` or `<split>` below `root`."""
     folder, _, split = name.rpartition("/")
     return root / folder / "ImageSets" / "Main" / f"{split}.txt"
 
@@ -124,7 +125,7 @@ def _distinct(root: Path, sets: Sequence[str], key: str, problems: Problems) -> 
     """The images of all lists, those that came before left out and noted."""
     entries: dict[Path, _Entry] = {}
     for name in sets:
-        file, folder = _list_file(root, name), name.rpartition("/")[0]
+        file, folder = list_file(root, name), name.rpartition("/")[0]
         for line, image in _lines(file, key):
             entry = _Entry(folder, image, root / folder / "Annotations" / f"{image}.xml")
             if entries.setdefault(entry.file, entry) is not entry:

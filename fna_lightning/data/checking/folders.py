@@ -1,0 +1,94 @@
+"""Folders of a data set: that they are there, and that all pictures in them are used."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from fna_lightning.data.checking.images import EXTENSIONS
+from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
+
+PICTURES = EXTENSIONS | {".gif", ".jfif", ".jp2", ".heic", ".avif"}
+"""Files that people take for pictures, whether they are read or not."""
+_NAMED = 3  # files of many
+
+
+def check_root(root: Path, wanted: Path) -> None:
+    """Require the folder of a set, `data.root`, and say where the set lies if that is close by.
+
+    Args:
+        root: The folder.
+        wanted: A file or folder of the set, in `root` unless its own setting is absolute.
+
+    Raises:
+        DataError: `root` does not exist or is empty, or `wanted` lies in its parent, a sibling or a child instead.
+    """
+    if wanted.is_relative_to(root) and not wanted.exists():
+        inside = wanted.relative_to(root)
+        for other in _around(root):
+            if (other / inside).exists():
+                what = f"no such file or folder, but there is {other / inside}"
+                raise SetError(Problem(Kind.SET, wanted, what, f"set data.root={other}"))
+    check_folder(root, "root")
+
+
+def check_folder(folder: Path, key: str) -> None:
+    """Require that `folder`, set by the config key `data.<key>`, exists and holds something.
+
+    Raises:
+        DataError: It does not.
+    """
+    mend = f"set data.{key} to where the data set lies"
+    if not folder.is_dir():
+        raise SetError(Problem(Kind.SET, folder, "no such folder", mend))
+    with os.scandir(folder) as entries:
+        if next(entries, None) is None:
+            raise SetError(Problem(Kind.SET, folder, "the folder is empty", mend))
+
+
+def note_unused(folders: Iterable[Path], used: Collection[str], problems: Problems) -> None:
+    """Note the folders with pictures, in them or below, that are not in the set; a line each.
+
+    Args:
+        folders: Where a set's pictures lie; one inside another is looked through once.
+        used: Absolute paths of what is in the set, usable or not, in either split.
+        problems: Takes them in.
+    """
+    outer: list[Path] = []
+    for folder in sorted({Path(os.path.abspath(folder)) for folder in folders}):  # noqa: PTH100 - links stay
+        if not any(folder.is_relative_to(other) for other in outer):
+            outer.append(folder)
+    for folder in outer:
+        unused = sorted(path for path in _pictures(folder) if path not in used)
+        if unused:
+            names = ", ".join(os.path.relpath(path, folder) for path in unused[:_NAMED])
+            more = ", ..." if len(unused) > _NAMED else ""
+            what = f"{len(unused)} picture(s) are in neither split, and not used: {names}{more}"
+            problems.append(Problem(Kind.UNUSED, folder, what))
+
+
+def files_below(folder: Path, endings: Collection[str]) -> Iterator[str]:
+    """Files anywhere below `folder` that end in one of `endings`, lower case or not; relative to it, in no order."""
+    for place, _, names in os.walk(folder, followlinks=True):
+        start = os.path.relpath(place, folder)
+        for name in names:
+            if os.path.splitext(name)[1].lower() in endings:  # noqa: PTH122 - a million of them
+                yield name if start == "." else f"{start}/{name}"
+
+
+def _around(root: Path) -> Iterator[Path]:
+    """Folders in which a set may lie whose root was given as `root`: its parent, children and siblings."""
+    yield root.parent
+    for folder in (root, root.parent):
+        with contextlib.suppress(OSError):
+            yield from itertools.islice(sorted(path for path in folder.iterdir() if path.is_dir()), 100)
+    yield root.parent.parent
+
+
+def _pictures(folder: Path) -> Iterator[str]:
+    for name in files_below(folder, PICTURES):
+        if "/." not in f"/{name}":
+            yield f"{folder}/{name}"
