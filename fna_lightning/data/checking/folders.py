@@ -71,7 +71,7 @@ def note_unused(folders: Iterable[Path], used: Collection[str], problems: Proble
 
 
 def files_below(folder: Path, endings: Collection[str]) -> Iterator[str]:
-    """Files anywhere below `folder` that end in one of `endings`, lower case or not; relative to it, in no order."""
+    """Files anywhere below `folder` that end in one of `endings`, in any case; relative to it, in no order."""
     for place, _, names in os.walk(folder, followlinks=True):
         start = os.path.relpath(place, folder)
         for name in names:
