@@ -6,7 +6,7 @@ import copy
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from fna_lightning.data.augmentation.transforms import Pipeline
 from fna_lightning.data.batches import Batch
 from fna_lightning.data.checking.checks import CHECK_IMAGES, ON_ERROR, check_choice
-from fna_lightning.data.checking.leaks import same_files
+from fna_lightning.data.checking.folders import note_unused
+from fna_lightning.data.checking.leaks import same_contents
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, warn
 from fna_lightning.data.label_maps import LabelFiles
 from fna_lightning.data.loading import EpochLoader
@@ -54,6 +55,10 @@ class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
     @abstractmethod
     def path(self, index: int) -> Path:
         """The image file of sample `index`."""
+
+    def listed(self) -> Iterator[Path]:
+        """The files of all samples, those that were left out as well."""
+        return map(self.path, range(len(self)))
 
     @abstractmethod
     def load(self, index: int, random_seed: int) -> SampleT:
@@ -146,6 +151,7 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         self.repeat = repeat
         self.left_out: dict[str, int] = {}
         """What training does without, counted: split and kind in words -> items; known after `setup`."""
+        self._found: list[Problem] = []
         self.train_dataset: DatasetT | None = None
         self.val_dataset: DatasetT | None = None
         self._train_loader: EpochLoader | None = None
@@ -157,6 +163,10 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
     @abstractmethod
     def build_val(self, problems: Problems) -> DatasetT:
         """Read and check the validation set, likewise; nothing in it is random."""
+
+    def picture_folders(self) -> list[Path]:
+        """Where the pictures of both sets lie, in these or below; others in there are told of as not used."""
+        return []
 
     @abstractmethod
     def eval_transform(self) -> Pipeline:
@@ -175,7 +185,8 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
             self.val_dataset = self._checked("validation", self.build_val)
         if self.train_dataset is not None and not both:
             self.check_same_classes(self.train_dataset, self.val_dataset)
-            self._warn_of_leaks(self.train_dataset, self.val_dataset)
+            if self.check_images != "none":
+                self._warn_of_both(self.train_dataset, self.val_dataset)
 
     def check_same_classes(self, train: DatasetT, val: DatasetT) -> None:
         """Require that labels mean the same in both sets.
@@ -190,6 +201,19 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
                 f"{len(val.class_names)} classes, first in {odd[0]!r}"
             )
             raise SetError(Problem(Kind.SET, val.source, what, "give both the same"))
+
+    def note_unused(self, train: DatasetT, val: DatasetT, found: Iterable[Problem], problems: Problems) -> None:
+        """Note the folders with pictures that nobody speaks of: not the two sets, nor what is wrong with them.
+
+        Args:
+            train: The training set.
+            val: The validation set.
+            found: What is wrong with either.
+            problems: Takes the folders in.
+        """
+        files = (*train.listed(), *val.listed(), *(problem.path for problem in found))
+        known = set(map(os.path.abspath, files))
+        note_unused(self.picture_folders(), known, problems)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -260,12 +284,17 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         dataset = build(problems)
         problems.settle()
         problems.warn(split)
+        self._found += problems
         self.left_out |= {f"{split}: {title}": count for title, count in problems.left_out().items()}
         return dataset
 
-    def _warn_of_leaks(self, train: DatasetT, val: DatasetT) -> None:
-        if self.check_images != "none" and (pairs := list(same_files(train, val))):
+    def _warn_of_both(self, train: DatasetT, val: DatasetT) -> None:
+        """Say what shows only in both sets together."""
+        if pairs := list(same_contents(train, val)):
             warn("%d validation picture(s) are trained on; the first: %s", len(pairs), pairs[0][1])
+        problems = Problems(self.on_error)
+        self.note_unused(train, val, self._found, problems)
+        problems.warn("whole")
 
     def _training_loader(self, dataset: EpochDataset[Any, Any] | EpochSubset[Any], name: str) -> DataLoader[Any]:
         sampler = self._sampler(len(dataset), train=True)

@@ -117,6 +117,7 @@ def examine(data: DataModule[Any]) -> Examination:
             raise train
     elif not isinstance(train, SetError) and not isinstance(val, SetError):
         _compare(data, train, val, found["validation"])
+        data.note_unused(train, val, [*found["training"], *found["validation"]], found["training"])
     totals = {
         split: {} if isinstance(dataset, SetError) else dataset.totals()
         for split, dataset in zip(found, (train, val), strict=True)

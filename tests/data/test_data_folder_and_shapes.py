@@ -70,8 +70,15 @@ def test_generated_sets_are_reused_and_never_overwritten(make, tmp_path):
     before = {file: file.stat().st_mtime_ns for file in root.rglob("*")}
     make(root).prepare_data()
     assert before == {file: file.stat().st_mtime_ns for file in root.rglob("*")}
-    with pytest.raises(DataError, match=r"generated with num_train=12, not 13; set data.root to a new folder"):
-        make(root, num_train=13).prepare_data()
+    beside = make(root, num_train=13)
+    beside.prepare_data()
+    beside.setup()
+    assert len(beside.train_dataset) == 13
+    assert beside.root.parent == root.parent
+    assert beside.root.name.startswith("shapes-")
+    assert make(root, num_train=13).root == beside.root
+    assert make(root).root == root
+    assert before == {file: file.stat().st_mtime_ns for file in root.rglob("*")}
     other = tmp_path / "other"
     other.mkdir()
     make(other).prepare_data()  # an empty folder is free to use

@@ -97,8 +97,7 @@ def test_generated_sets_are_functions_of_their_settings(tmp_path):
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "one").rglob("*")}
     module(tmp_path / "one").prepare_data()
     assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "one").rglob("*")}
-    with pytest.raises(DataError, match=r"generated with num_train=10, not 11"):
-        module(tmp_path / "one", num_train=11).prepare_data()
+    assert module(tmp_path / "one", num_train=11).root == tmp_path / "one-segmentation-11-4-48-4-0"
 
 
 @pytest.mark.parametrize("settings", [{"classes": 2}, {"classes": 6}, {"num_val": 0}, {"image_size": 8}])

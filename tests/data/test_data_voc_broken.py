@@ -148,7 +148,7 @@ def test_sets_that_cannot_be_used(voc, how):
     list_file = first.root / "ImageSets" / "Main" / "trainval.txt"
     match = "trainval.txt: "
     if how == "no root":
-        root, match = root / "none", "none: no such folder; set data.root"
+        root, match = root.parent / "none" / "none", "none: no such folder; set data.root"
     elif how == "no list":
         list_file.unlink()
         match += "no such image set; set data.root to .* and data.train_sets"

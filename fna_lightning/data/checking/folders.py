@@ -50,11 +50,11 @@ def check_folder(folder: Path, key: str) -> None:
 
 
 def note_unused(folders: Iterable[Path], used: Collection[str], problems: Problems) -> None:
-    """Note the folders with pictures, in them or below, that are not in the set; a line each.
+    """Note the folders with pictures, in them or below, that nobody speaks of; a line each.
 
     Args:
         folders: Where a set's pictures lie; one inside another is looked through once.
-        used: Absolute paths of what is in the set, usable or not, in either split.
+        used: Absolute paths of what is listed in either split, usable or not.
         problems: Takes them in.
     """
     outer: list[Path] = []
@@ -70,13 +70,16 @@ def note_unused(folders: Iterable[Path], used: Collection[str], problems: Proble
             problems.append(Problem(Kind.UNUSED, folder, what))
 
 
-def files_below(folder: Path, endings: Collection[str]) -> Iterator[str]:
-    """Files anywhere below `folder` that end in one of `endings`, in any case; relative to it, in no order."""
+def files_below(folder: Path) -> Iterator[str]:
+    """Files in `folder` and anywhere below, links to folders followed; relative to it, in no order."""
     for place, _, names in os.walk(folder, followlinks=True):
         start = os.path.relpath(place, folder)
-        for name in names:
-            if os.path.splitext(name)[1].lower() in endings:  # noqa: PTH122 - a million of them
-                yield name if start == "." else f"{start}/{name}"
+        yield from (name if start == "." else f"{start}/{name}" for name in names)
+
+
+def ends_in(name: str, endings: Collection[str]) -> bool:
+    """Whether a file's name ends in one of `endings`, such as ".jpg", capital letters or not."""
+    return os.path.splitext(name)[1].lower() in endings  # noqa: PTH122 - a million of them
 
 
 def _around(root: Path) -> Iterator[Path]:
@@ -89,6 +92,6 @@ def _around(root: Path) -> Iterator[Path]:
 
 
 def _pictures(folder: Path) -> Iterator[str]:
-    for name in files_below(folder, PICTURES):
-        if "/." not in f"/{name}":
+    for name in files_below(folder):
+        if ends_in(name, PICTURES) and "/." not in f"/{name}":
             yield f"{folder}/{name}"

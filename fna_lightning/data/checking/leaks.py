@@ -13,17 +13,6 @@ from fna_lightning.data.checking.checks import THREADS, ImageList
 _END = 1024  # bytes
 
 
-def same_files(train: ImageList, val: ImageList) -> Iterator[tuple[Path, Path]]:
-    """Pairs of a training and a validation path that lead to one file, as far as links between folders tell."""
-    known, folders = {}, {}
-    for path in map(train.path, range(len(train))):
-        known.setdefault(_resolved(path, folders), path)
-    for path in map(val.path, range(len(val))):
-        twin = known.get(_resolved(path, folders))
-        if twin is not None:
-            yield twin, path
-
-
 def same_contents(train: ImageList, val: ImageList) -> Iterator[tuple[Path, Path]]:
     """Pairs of a training and a validation path with the same bytes, the same file included.
 
@@ -44,16 +33,6 @@ def same_contents(train: ImageList, val: ImageList) -> Iterator[tuple[Path, Path
     first = dict(zip(reversed(keys[0]), reversed(suspects[0]), strict=True))
     for key, path in zip(keys[1], suspects[1], strict=True):
         yield first[key], path
-
-
-def _resolved(path: Path, folders: dict[Path, str]) -> str:
-    """The real path, asking the file system once a folder where the file is no link itself."""
-    if path.is_symlink():
-        return os.path.realpath(path)
-    folder = path.parent
-    if folder not in folders:
-        folders[folder] = os.path.realpath(folder)
-    return f"{folders[folder]}/{path.name}"
 
 
 def _length(path: Path) -> int:

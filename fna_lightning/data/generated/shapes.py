@@ -36,7 +36,7 @@ class ShapesDetectionDataModule(CocoDataModule):
     """Up to five shapes per image, to be found.
 
     Args:
-        root: Folder to generate, or generated before with the same settings.
+        root: Folder to generate; where it holds a set of other settings, one beside it is taken, see `home`.
         num_train: Training images.
         num_val: Validation images.
         image_size: Side of the square files, in pixels.
@@ -57,8 +57,8 @@ class ShapesDetectionDataModule(CocoDataModule):
         size: Sequence[int] | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__(root, size=size or [image_size, image_size], **settings)
         self.generation = _settings("detection", num_train, num_val, image_size, classes, generation_seed)
+        super().__init__(home(Path(root), self.generation), size=size or [image_size, image_size], **settings)
 
     def prepare_data(self) -> None:
         """Generate the set, unless it is there."""
@@ -69,7 +69,7 @@ class ShapesSegmentationDataModule(CityscapesDataModule):
     """Up to five shapes per image, to be told from the ground and from each other, pixel by pixel.
 
     Args:
-        root: Folder to generate, or generated before with the same settings.
+        root: Folder to generate; where it holds a set of other settings, one beside it is taken, see `home`.
         num_train: Training images.
         num_val: Validation images.
         image_size: Side of the square files, in pixels.
@@ -92,7 +92,9 @@ class ShapesSegmentationDataModule(CityscapesDataModule):
     ) -> None:
         self.generation = _settings("segmentation", num_train, num_val, image_size, classes, generation_seed)
         ids = {name: label_id for label_id, name in enumerate(("ground", *SHAPES[:classes]))}
-        super().__init__(root, ids, [VOID], crop=crop or [image_size, image_size], **settings)
+        super().__init__(
+            home(Path(root), self.generation), ids, [VOID], crop=crop or [image_size, image_size], **settings
+        )
 
     def prepare_data(self) -> None:
         """Generate the set, unless it is there."""
@@ -103,7 +105,7 @@ class ShapesClassificationDataModule(FolderDataModule):
     """One shape per image, to be named.
 
     Args:
-        root: Folder to generate, or generated before with the same settings.
+        root: Folder to generate; where it holds a set of other settings, one beside it is taken, see `home`.
         num_train: Training images.
         num_val: Validation images.
         image_size: Side of the square files, in pixels.
@@ -127,19 +129,37 @@ class ShapesClassificationDataModule(FolderDataModule):
         **settings: Any,
     ) -> None:
         size = size or image_size
-        super().__init__(root, size=size, min_scale=min_scale, **{"resize": size, **settings})
         self.generation = _settings("classification", num_train, num_val, image_size, classes, generation_seed)
+        root = home(Path(root), self.generation)
+        super().__init__(root, size=size, min_scale=min_scale, **{"resize": size, **settings})
 
     def prepare_data(self) -> None:
         """Generate the set, unless it is there."""
         generate(self.root, self.generation, _write_folders)
 
 
+def home(root: Path, settings: dict[str, Any]) -> Path:
+    """Where a generated set lies: `root`, or a folder beside it if another set was generated there.
+
+    Args:
+        root: As given.
+        settings: Of the generated set.
+
+    Returns:
+        `root`, or `<root>-<layout>-<num_train>-<num_val>-<image_size>-<classes>-<seed>`.
+    """
+    if _recorded(root) in (None, settings):
+        return root
+    numbers = [settings[key] for key in ("num_train", "num_val", "image_size")]
+    numbers += [len(settings["classes"]), settings["seed"]]
+    return root.with_name("-".join([root.name, settings["layout"], *map(str, numbers)]))
+
+
 def generate(root: Path, settings: dict[str, Any], write: Callable[[Path, dict[str, Any]], None]) -> None:
     """Write a set to `root`, whole or not at all; do nothing if it is there.
 
     Args:
-        root: Where it shall be.
+        root: Where it shall be, as `home` gives it.
         settings: Recorded in the set, and compared with the record of the one that is there.
         write: Writes the set into an empty folder.
 
@@ -165,19 +185,21 @@ def generate(root: Path, settings: dict[str, Any], write: Callable[[Path, dict[s
 def _is_there(root: Path, settings: dict[str, Any]) -> bool:
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
+    found = _recorded(root)
+    if found == settings:
+        return True
+    what = (
+        "something else than generated shapes" if found is None else "shapes that another run generated just now"
+    )
+    raise DataError(f"{root}: holds {what}; set data.root to a new folder")
+
+
+def _recorded(root: Path) -> dict[str, Any] | None:
+    """The settings of the set that was generated in `root`; None if there is none."""
     try:
-        found = json.loads((root / RECORD).read_text())
+        return json.loads((root / RECORD).read_text())
     except (OSError, ValueError):
-        raise DataError(
-            f"{root}: holds something else than generated shapes; set data.root to a new folder"
-        ) from None
-    if found != settings:
-        odd = next(key for key in {**settings, **found} if found.get(key) != settings.get(key))
-        raise DataError(
-            f"{root}: holds shapes generated with {odd}={found.get(odd)}, not {settings.get(odd)}; "
-            "set data.root to a new folder or remove this one"
-        )
-    return True
+        return None
 
 
 def _settings(

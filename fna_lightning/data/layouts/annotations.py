@@ -48,6 +48,8 @@ class CocoAnnotations:
     """(M,) float64: the area of the object; of its box, if the file does not say or it is not positive."""
     crowd: np.ndarray
     """(M,) bool: the box holds a crowd, for scoring only."""
+    listed: np.ndarray
+    """(L,) UTF-8 bytes: names of all images in the file, those that were left out as well."""
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -73,6 +75,7 @@ class CocoAnnotations:
             boxes=self.boxes[kept],
             areas=self.areas[kept],
             crowd=self.crowd[kept],
+            listed=self.listed,
         )
 
     def as_coco(self) -> dict[str, Rows]:
@@ -153,13 +156,14 @@ def read_annotations(file: Path, problems: Problems | None = None) -> CocoAnnota
             problems.append(Problem(Kind.SET, file, what, "correct them"))
     problems.settle()
 
+    file_names = np.array([name.encode() for name in names])
     order = np.argsort(image_of, kind="stable")
     everything = CocoAnnotations(
         file=file,
         category_ids=category_ids,
         category_names=category_names,
         image_ids=image_ids,
-        file_names=np.array([name.encode() for name in names]),
+        file_names=file_names,
         sizes=sizes,
         annotation_ids=annotation_ids[order],
         image_of=image_of[order],
@@ -167,6 +171,7 @@ def read_annotations(file: Path, problems: Problems | None = None) -> CocoAnnota
         boxes=boxes[order],
         areas=areas[order],
         crowd=crowd[order],
+        listed=file_names,
     )
     return everything.keep(images.good, annotations.good[order])
 

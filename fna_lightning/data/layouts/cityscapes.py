@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ class CityscapesSegmentation(EpochDataset[SegmentationSample, SegmentationPipeli
         super().__init__(transform, random_seed)
         self.files = files
         # An array, for the reason given in `annotations`.
-        self.names = np.array([os.fsencode(name) for name in names])
+        self.names = self._listed = np.array([os.fsencode(name) for name in names])
         self.label_map = label_map
         self.class_names = label_map.class_names
         self.source = files.images
@@ -120,6 +120,12 @@ class CityscapesSegmentation(EpochDataset[SegmentationSample, SegmentationPipeli
     def label_path(self, index: int) -> Path:
         """The label file of sample `index`."""
         return self.files.label(os.fsdecode(self.names[index]))
+
+    def listed(self) -> Iterator[Path]:
+        """Pictures and label files of all pairs."""
+        for name in map(os.fsdecode, self._listed):
+            yield self.files.image(name)
+            yield self.files.label(name)
 
     def load(self, index: int, random_seed: int) -> SegmentationSample:
         """Read sample `index` and transform it under `random_seed`.
@@ -244,6 +250,10 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
         dataset.labels_as_stored = True
         return dataset
 
+    def picture_folders(self) -> list[Path]:
+        """Those of the two splits."""
+        return [self.images_folder / split for split in (self.train_split, self.val_split)]
+
     @property
     def label_files(self) -> LabelFiles:
         """Named like the pictures, without what all of these end with."""
@@ -279,8 +289,8 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
 
 def _names(folder: Path, suffix: str, key: str) -> set[str]:
     """The files in `folder` and anywhere below that end in `suffix`: paths without it."""
-    paths = (path for path in files_below(folder, {Path(suffix).suffix.lower()}) if path.endswith(suffix))
-    found = {path.removesuffix(suffix) for path in paths if "/." not in f"/{path}"}
+    paths = (path for path in files_below(folder) if path.endswith(suffix) and "/." not in f"/{path}")
+    found = {path.removesuffix(suffix) for path in paths}
     if not found:
         what = f"no file ends in {suffix}, neither in the folder nor below"
         raise SetError(Problem(Kind.SET, folder, what, f"set data.{key} to how the names end"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,6 +78,10 @@ class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
     def path(self, index: int) -> Path:
         """The file of image `index`."""
         return self.images / self.annotations.file_names[index].decode()
+
+    def listed(self) -> Iterator[Path]:
+        """All images of the file."""
+        return (self.images / name.decode() for name in self.annotations.listed)
 
     def load(self, index: int, random_seed: int) -> DetectionSample:
         """Read image `index` with its boxes and transform them under `random_seed`."""
@@ -260,6 +264,10 @@ class CocoDataModule(DetectionDataModule):
         """Read and check the validation set."""
         transform = self.eval_transform()
         return self._build(self.val_annotation_file, self.val_images, "val_images", transform, problems)
+
+    def picture_folders(self) -> list[Path]:
+        """Those of the two settings."""
+        return [self.train_images, self.val_images]
 
     def check_same_classes(self, train: CocoDetection, val: CocoDetection) -> None:
         """Require the same categories, by name and by id, in both sets."""

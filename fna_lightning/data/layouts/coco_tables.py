@@ -69,7 +69,8 @@ class Table:
 
         def describe(index: int) -> str:
             found = reprlib.repr(self.rows[index][key]) if key in self.rows[index] else "missing"
-            return f"{self.name}[{index}].{key} is {found}, not {expected}"
+            size = " of 64 bits" if type(self.rows[index].get(key)) is int else ""
+            return f"{self.name}[{index}].{key} is {found}, not {expected}{size}"
 
         self._problems.add(kind, bad, self._file, describe, self._position)
         self._readable &= ~bad
@@ -80,7 +81,7 @@ class Table:
 
     def integers(self, key: str, default: int | None = None) -> np.ndarray:
         """`key` of every entry: (len(rows),) int64."""
-        return np.array(self.column(key, "int of 64 bits", is_integer, _NO_ID, default), np.int64)
+        return np.array(self.column(key, "int", is_integer, _NO_ID, default), np.int64)
 
 
 def read_tables(file: Path) -> dict[str, Rows]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from fna_lightning.data.augmentation.transforms import (
 from fna_lightning.data.base import DataModule, EpochDataset
 from fna_lightning.data.batches import ClassificationBatch
 from fna_lightning.data.checking.checks import check_images
-from fna_lightning.data.checking.folders import check_folder, check_root, files_below
+from fna_lightning.data.checking.folders import check_folder, check_root, ends_in, files_below
 from fna_lightning.data.checking.images import EXTENSIONS, read_image
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
 from fna_lightning.errors import ConfigError
@@ -53,10 +53,11 @@ class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
         self.folder = self.source = folder
         self.class_names = tuple(class_names)
         files = [
-            sorted(f"{name}/{file}" for file in files_below(folder / name, EXTENSIONS)) for name in class_names
+            sorted(f"{name}/{file}" for file in files_below(folder / name) if ends_in(file, EXTENSIONS))
+            for name in class_names
         ]
         # Arrays, for the reason given in `annotations`.
-        self.files = np.array([file.encode() for found in files for file in found])
+        self.files = self._listed = np.array([file.encode() for found in files for file in found])
         self.labels = np.repeat(np.arange(len(files)), [len(found) for found in files])
 
     def __len__(self) -> int:
@@ -65,6 +66,10 @@ class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
     def path(self, index: int) -> Path:
         """The file of image `index`."""
         return self.folder / self.files[index].decode()
+
+    def listed(self) -> Iterator[Path]:
+        """All images of all classes."""
+        return (self.folder / file.decode() for file in self._listed)
 
     def load(self, index: int, random_seed: int) -> ClassificationSample:
         """Read image `index` and transform it under `random_seed`."""
@@ -129,6 +134,10 @@ class FolderDataModule(DataModule[FolderClassification]):
     def build_val(self, problems: Problems) -> FolderClassification:
         """List and check the validation set."""
         return self._build(self.val_folder, "val_folder", self.eval_transform(), problems)
+
+    def picture_folders(self) -> list[Path]:
+        """Those of the two settings."""
+        return [self.train_folder, self.val_folder]
 
     def eval_transform(self) -> ImagePipeline:
         """Resize and cut out the centre."""

@@ -90,6 +90,11 @@ class VocDataModule(DetectionDataModule):
         annotations = self._read(self.val_sets, "val_sets", problems)
         return self.usable(annotations, self.root, "val_sets", self.eval_transform(), problems)
 
+    def picture_folders(self) -> list[Path]:
+        """One for each year."""
+        years = {name.rpartition("/")[0] for name in (*self.train_sets, *self.val_sets)}
+        return [self.root / year / "JPEGImages" for year in sorted(years)]
+
     def check_same_classes(self, train: CocoDetection, val: CocoDetection) -> None:
         """Require the same classes in both sets, which may differ where they are those in the files."""
         if train.class_names != val.class_names:

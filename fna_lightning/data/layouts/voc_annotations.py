@@ -84,12 +84,13 @@ def read_image_sets(
             problems.append(Problem(Kind.SET, source, what, "correct their annotations or data.classes"))
     problems.settle()
     label_of = {name: label for label, name in enumerate(names)}
+    file_names = np.array([_picture(*pair).encode() for pair in zip(entries, images, strict=True)])
     everything = CocoAnnotations(
         file=source,
         category_ids=tuple(range(1, len(names) + 1)),
         category_names=names,
         image_ids=np.arange(1, len(entries) + 1),
-        file_names=np.array([_picture(*pair).encode() for pair in zip(entries, images, strict=True)]),
+        file_names=file_names,
         sizes=sizes,
         annotation_ids=np.arange(1, len(found.objects) + 1),
         image_of=found.image_of,
@@ -97,6 +98,7 @@ def read_image_sets(
         boxes=found.boxes,
         areas=found.boxes[:, 2] * found.boxes[:, 3],
         crowd=np.array([item.difficult for item in found.objects], dtype=bool),
+        listed=file_names,
     )
     return everything.keep(readable, good)
 
