@@ -185,7 +185,8 @@ def test_the_command_lists_everything_by_file_and_line(voc, capsys):
     first.change("000009", "<name>car", "<name>cart")
     first.change("000005", "<difficult>1", "<difficult>maybe")
     first.add("000011", [])
-    first.list("test", ["000009", "000011"])
+    first.add("000013", [("car", (5, 6, 17, 18), False)])
+    first.list("test", ["000009", "000011", "000013"])
     second.file("2008_000002").write_text("<annotation>\n<size>")
     (second.root / "JPEGImages" / "2008_000003.jpg").write_bytes(b"")
     assert main(["data=voc", f"data.root={root}"]) == 1
@@ -202,4 +203,4 @@ def test_the_command_lists_everything_by_file_and_line(voc, capsys):
     ]
     assert [re.search("error|notice", line)[0] for line in lines] == ["error", "error", "notice", "error", "error"]
     assert "has no object, and stands for background; annotate it if it shows any" in lines[2]
-    assert re.search(r"usable +images +2 +2", output)
+    assert re.search(r"usable +images +2 +3", output)

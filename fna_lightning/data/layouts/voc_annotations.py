@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Sequence
 from functools import partial
 from multiprocessing.pool import ThreadPool
@@ -84,7 +85,7 @@ def read_image_sets(
             problems.append(Problem(Kind.SET, source, what, "correct their annotations or data.classes"))
     problems.settle()
     label_of = {name: label for label, name in enumerate(names)}
-    file_names = np.array([_picture(*pair).encode() for pair in zip(entries, images, strict=True)])
+    file_names = np.array([_picture(root, *pair).encode() for pair in zip(entries, images, strict=True)])
     everything = CocoAnnotations(
         file=source,
         category_ids=tuple(range(1, len(names) + 1)),
@@ -187,9 +188,13 @@ def _problem(error: XmlError, file: Path) -> Problem:
     return Problem(error.kind, file, error.what, error.mend, place)
 
 
-def _picture(entry: _Entry, image: VocImage | None) -> str:
-    """File name relative to the root."""
-    return "/".join(filter(None, [entry.folder, "JPEGImages", image.picture if image else entry.name]))
+def _picture(root: Path, entry: _Entry, image: VocImage | None) -> str:
+    """File name relative to `root`; where the annotations cannot be read, that of whatever is called so."""
+    name = image.picture if image else entry.name
+    if image is None:
+        called_so = (root / entry.folder / "JPEGImages").glob(f"{glob.escape(name)}.*")
+        name = next((path.name for path in called_so), name)
+    return "/".join(filter(None, [entry.folder, "JPEGImages", name]))
 
 
 def _collect(entries: Sequence[_Entry], images: Sequence[VocImage | None], one_based: bool) -> _Boxes:
