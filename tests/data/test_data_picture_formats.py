@@ -284,6 +284,8 @@ def test_damaged_pictures_are_refused_or_read_as_pillow_reads_them(tmp_path_fact
         return
     image = read_image(path)
     assert image.shape == (*header.size, 3)
+    if name.endswith(".bmp"):  # without checksums: other bits a pixel are another picture, rounded in another way
+        return
     try:
         expected = pillows(content)
     except Exception:  # Pillow raises almost anything.
