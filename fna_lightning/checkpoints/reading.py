@@ -31,6 +31,7 @@ _AVERAGES = frozenset(
         "averaged",
     }
 )
+_LIGHTNINGS = "current_model_state"  # the weights, where Lightning's averaging has put the average in their place
 # What compilation, sharding and checkpointing of activations put in, anywhere in a name.
 _PASSED_OVER = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
 _DEEPEST = 5  # mappings in mappings; a file may hold one in itself
@@ -84,6 +85,8 @@ def weights_of(content: Mapping[str, Any]) -> Weights:
     Where the names carry `backbone.`, only the backbone's tensors are kept; and so with every wrapper.
     """
     weights = Weights({}, {})
+    if _LIGHTNINGS in content:
+        content = {"ema": content.get("state_dict"), "state_dict": content[_LIGHTNINGS]}
     for name, tensor in _flat(content, _DEEPEST):
         parts = [part for part in name.split(".") if part not in _PASSED_OVER]
         wrappers = takewhile(lambda part: part in _AVERAGES or part in _WRAPPERS, parts)

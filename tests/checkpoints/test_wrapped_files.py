@@ -3,10 +3,12 @@
 import functools
 import re
 
+import lightning as L
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import nn
@@ -159,7 +161,20 @@ def averaged_model():
     return average
 
 
+def lightnings():
+    """As Lightning's own callback puts an average into a checkpoint."""
+    module = L.LightningModule()
+    module.model = network()
+    callback = EMAWeightAveraging()
+    callback._average_model = AveragedModel(module)
+    callback._average_model.module.model.load_state_dict(changed())
+    checkpoint = {"state_dict": module.state_dict(), "epoch": 3}
+    callback.on_save_checkpoint(None, module, checkpoint)
+    return checkpoint
+
+
 BOTH = {
+    "Lightning": lightnings,
     "timm": lambda: {"state_dict": state_of(), "state_dict_ema": changed(), "epoch": 3},
     "torchvision": lambda: {"model": state_of(), "model_ema": averaged_model().state_dict()},
     "RT-DETR": lambda: {"model": state_of(), "ema": {"module": changed(), "updates": 7}},
@@ -191,6 +206,8 @@ def test_weights_are_taken_unless_their_average_is_asked_for(load, expected, cas
 def test_an_average_alone_is_taken_and_said(load, expected, case):
     content = BOTH[case]()
     alone = {key: value for key, value in content.items() if "ema" in key} | {"best": torch.tensor(0.7)}
+    if case == "Lightning":
+        alone = {"ema": content["state_dict"]}
     if case == "in a LightningModule":
         alone = {"state_dict": {k: t for k, t in content["state_dict"].items() if "model_ema" in k}}
     seed = load(alone)
