@@ -10,7 +10,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
-from fna_lightning.data.checking import tiff
+from fna_lightning.data.checking import gif, tiff
 from fna_lightning.data.checking.problems import Kind
 from fna_lightning.errors import DataError
 
@@ -26,6 +26,8 @@ STRIP = 20
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}  # by colour type: grey, RGB, palette, grey and RGB with alpha
+_PNG_ANIMATION = b"\0\0\0\x08acTL"  # 20 bytes in all
+_GIF_START = b"GIF8"
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG_2000_STARTS = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 _EXIF = b"Exif\0\0"
@@ -84,7 +86,7 @@ def parse_header(file: BinaryIO) -> ImageHeader:
     header = _decoded_header(content)
     if start.startswith(b"BM"):
         return _bmp_header(content, header)
-    if start.startswith(b"GIF8"):
+    if start.startswith(_GIF_START):
         return _gif_header(content, header)
     if start.startswith(b"RIFF"):
         return _webp_header(content, header)
@@ -94,20 +96,41 @@ def parse_header(file: BinaryIO) -> ImageHeader:
 
 
 def decode(content: bytes, flags: int) -> np.ndarray | None:
-    """The pixels of a file as `cv2.imdecode` gives them, colours under transparency as stored; None if broken."""
-    ready = tiff.prepared(content) if content.startswith(_TIFF_STARTS) else content
-    try:
-        return cv2.imdecode(np.frombuffer(ready, np.uint8), flags) if ready else None
-    except cv2.error:  # more pixels than the library takes
-        return None
+    """The picture of a file as `cv2.imdecode` gives it, or its first, colours under transparency as stored.
+
+    Returns:
+        None if it is broken.
+    """
+    return _decode(_prepared(content), flags)
 
 
 def is_opaque(content: bytes) -> bool:
     """Whether nothing of the picture is transparent, as far as its decoder tells."""
+    if content.startswith(_GIF_START):  # only the colours tell: where they change, something is
+        shown, kept = _decode(content, READ_FLAGS), decode(content, READ_FLAGS)
+        return shown is None or kept is None or np.array_equal(shown, kept)
     stored = decode(content, cv2.IMREAD_UNCHANGED)
     if stored is None or stored.ndim < 3 or stored.shape[-1] != 4:
         return True
     return bool((stored[..., 3] == np.iinfo(stored.dtype).max).all())
+
+
+def _prepared(content: bytes) -> bytes | None:
+    """A file of which the decoder gives what others give; None where it would give no picture of it."""
+    if content.startswith(_TIFF_STARTS):
+        return tiff.prepared(content)
+    if content.startswith(_GIF_START):
+        return gif.prepared(content)
+    # Of an animated PNG it gives the first frame, which need not be the picture.
+    control = content.find(_PNG_ANIMATION, 8, content.find(b"IDAT")) if content.startswith(_PNG_START) else -1
+    return content if control < 0 else content[:control] + content[control + 20 :]
+
+
+def _decode(content: bytes | None, flags: int) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
+    except cv2.error:  # more pixels than the library takes
+        return None
 
 
 def _decoded_header(content: bytes) -> ImageHeader:
@@ -161,27 +184,11 @@ def _bmp_header(content: bytes, decoded: ImageHeader) -> ImageHeader:
 
 
 def _gif_header(content: bytes, decoded: ImageHeader) -> ImageHeader:
-    """Its pictures are counted. Where nothing is drawn, decoders choose a colour each."""
-    if not is_opaque(content):
-        raise ImageError(Kind.UNSUPPORTED, "is a GIF that is transparent in places, where decoders differ")
-    frames, at = 0, 13 + _gif_table(content[10])
-    while content[at : at + 1] in (b"\x21", b"\x2c"):
-        if content[at] == 0x2C:  # a picture: its place, its own colours, the length of its codes
-            frames += 1
-            if frames == 1 and content[at + 5 : at + 9] != content[6:10]:
-                raise ImageError(Kind.UNSUPPORTED, "is a GIF whose first frame leaves a part of it open")
-            at += 11 + _gif_table(int.from_bytes(content[at + 9 : at + 10], "big"))
-        else:
-            at += 2
-        while length := int.from_bytes(content[at : at + 1], "big"):
-            at += 1 + length
-        at += 1
-    return replace(decoded, alpha=False, frames=max(frames, 1))
-
-
-def _gif_table(flags: int) -> int:
-    """Bytes of a table of colours."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+    """By its blocks."""
+    frames, whole, flags = gif.blocks(content)
+    if not whole:
+        raise ImageError(Kind.UNSUPPORTED, "is a GIF whose first frame leaves a part of it open")
+    return replace(decoded, alpha=flags is not None, frames=max(frames, 1))
 
 
 def _webp_header(content: bytes, decoded: ImageHeader) -> ImageHeader:
