@@ -213,11 +213,11 @@ def load_parameters(network: nn.Module, checkpoint: str | Path) -> None:
         UserError: where the checkpoint is of another network.
     """
     path = checkpoint_of(checkpoint)
-    content = read_file(path)
+    stored = read_file(path).get("state_dict")
     state = {
         key.removeprefix("network."): value
-        for key, value in content.get("state_dict", {}).items()
-        if key.startswith("network.")
+        for key, value in (stored.items() if isinstance(stored, Mapping) else ())
+        if isinstance(value, Tensor) and str(key).startswith("network.")
     }
     require_finite(state, path)
     try:

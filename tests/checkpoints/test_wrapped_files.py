@@ -17,7 +17,7 @@ from torchvision.models import mobilenet_v2
 
 from fna_lightning.backbones import build_backbone
 from fna_lightning.checkpoints import load_seed, tensors_of, weights_of
-from fna_lightning.errors import CheckpointError
+from fna_lightning.errors import CheckpointError, UserError
 from fna_lightning.remapping import remap
 from fna_lightning.runs.build import build_seed, load_parameters
 
@@ -314,6 +314,16 @@ def test_a_runs_checkpoint_with_a_nan_is_refused_everywhere(tmp_path, expected):
         with pytest.raises(CheckpointError, match=r"stages\.3\.0\.depthwise\.norm\.bias holds 1 NaN or infinite"):
             read(tmp_path)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "stored", [{}, torch.zeros(3), None, [], {3: torch.zeros(1)}, {"network.weight": 3}, {"network.weight": None}]
+)
+def test_a_runs_checkpoint_without_tensors_is_one_line(tmp_path, stored):
+    torch.save({"state_dict": stored}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=r"last\.ckpt: does not fit this network") as error:
+        load_parameters(nn.Linear(2, 2), tmp_path / "last.ckpt")
+    assert "\n" not in str(error.value)
 
 
 # Any one thing wrong
