@@ -333,11 +333,13 @@ def without(state, name):
     del state[name]
 
 
-def as_type(dtype):
-    def change(state, name):
-        state[name] = state[name].to(dtype)
+def to(change):
+    """One tensor replaced by what `change` makes of it."""
 
-    return change
+    def apply(state, name):
+        state[name] = change(state[name])
+
+    return apply
 
 
 def with_value(value):
@@ -348,20 +350,8 @@ def with_value(value):
     return change
 
 
-def longer(state, name):
-    state[name] = torch.cat([state[name].reshape(-1), torch.zeros(1)])
-
-
-def transposed(state, name):
-    state[name] = state[name].reshape(1, -1, 1, 1, 1)
-
-
 def renamed(state, name):
     state[f"{name}s"] = state.pop(name)
-
-
-def no_tensor(state, name):
-    state[name] = state[name].tolist()
 
 
 def beside_others(state, name):
@@ -369,17 +359,17 @@ def beside_others(state, name):
     state["epoch"] = 3
 
 
-HARMLESS = {"half": as_type(torch.half), "double": as_type(torch.double), "others": beside_others}
+HARMLESS = {"half": to(torch.Tensor.half), "double": to(torch.Tensor.double), "others": beside_others}
 HARMFUL = {
     "gone": without,
     "renamed": renamed,
-    "no tensor": no_tensor,
+    "no tensor": to(torch.Tensor.tolist),
     "NaN": with_value(float("nan")),
     "infinite": with_value(float("inf")),
-    "integers": as_type(torch.int32),
-    "truth": as_type(torch.bool),
-    "longer": longer,
-    "transposed": transposed,
+    "integers": to(torch.Tensor.int),
+    "truth": to(torch.Tensor.bool),
+    "longer": to(lambda tensor: torch.cat([tensor.reshape(-1), torch.zeros(1)])),
+    "of other dimensions": to(lambda tensor: tensor.reshape(1, -1, 1, 1, 1)),
 }
 
 
