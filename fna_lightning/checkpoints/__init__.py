@@ -6,7 +6,7 @@ that kind readable.
 
 from fna_lightning.checkpoints.dialects import PUBLISHED, READERS, Dialect, SeedReader
 from fna_lightning.checkpoints.mobile import infer_architecture
-from fna_lightning.checkpoints.reading import read_file, tensors_of
+from fna_lightning.checkpoints.reading import Weights, read_file, require_finite, tensors_of, weights_of
 from fna_lightning.checkpoints.seed import Seed, checkpoint_of, load_seed
 
 __all__ = [
@@ -15,9 +15,12 @@ __all__ = [
     "Dialect",
     "Seed",
     "SeedReader",
+    "Weights",
     "checkpoint_of",
     "infer_architecture",
     "load_seed",
     "read_file",
+    "require_finite",
     "tensors_of",
+    "weights_of",
 ]

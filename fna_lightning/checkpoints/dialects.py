@@ -6,18 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torch import Tensor
-
 from fna_lightning.architectures import Architecture
-
-State = dict[str, Tensor]
+from fna_lightning.checkpoints.reading import State
 
 
 class Dialect(NamedTuple):
     """The key names of a publisher."""
 
     name: str
-    """The publisher's, for messages."""
+    """The publisher's, for messages; several may have one."""
     recognises: Callable[[str], bool]
     """Whether a key is of this dialect; one such key is enough."""
     convert: Callable[[State], State]
@@ -62,3 +59,17 @@ def find_reader(state: State, kind: str | None) -> tuple[SeedReader, State] | No
         if native:
             return reader, native
     return None
+
+
+def find_inner(state: State, kind: str | None) -> dict[str, tuple[SeedReader, State]]:
+    """The networks under attributes of a module that nobody knows, such as `net.`, by that prefix."""
+    inner: dict[str, State] = {}
+    for name, tensor in state.items():
+        for place, letter in enumerate(name, 1):
+            if letter == ".":
+                inner.setdefault(name[:place], {})[name[place:]] = tensor
+    found: dict[str, tuple[SeedReader, State]] = {}
+    for prefix in sorted(inner, key=len):
+        if not prefix.startswith(tuple(found)) and (reader := find_reader(inner[prefix], kind)):
+            found[prefix] = reader
+    return found

@@ -72,6 +72,11 @@ def _densenas(state: State) -> State:
     return native
 
 
+def _torchvision_features(state: State) -> State:
+    """Torchvision's `features` saved alone."""
+    return _torchvision({f"features.{name}": tensor for name, tensor in state.items()})
+
+
 def _torchvision(state: State) -> State:
     """Torchvision counts layers without stages."""
     layer = re.compile(rf"features\.(\d+)\.conv\.([\d.]+?)\.{_TENSOR}")
@@ -165,6 +170,7 @@ READERS[MobileArchitecture.kind] = SeedReader(
     dialects=(
         Dialect("this project", lambda key: key.startswith("stages."), _native),
         Dialect("torchvision", lambda key: key.startswith("features."), _torchvision),
+        Dialect("torchvision", lambda key: re.match(r"\d+\.conv\.\d", key) is not None, _torchvision_features),
         Dialect("DenseNAS", lambda key: "_depthwise_conv." in key, _densenas),
         Dialect("FNA", lambda key: key.startswith("blocks."), _fna),
     ),

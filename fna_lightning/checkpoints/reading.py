@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -14,8 +15,37 @@ from torch import Tensor
 
 from fna_lightning.errors import CheckpointError
 
-_WRAPPERS = ("state_dict", "model", "model_state_dict")
-_PREFIXES = ("module.", "network.", "backbone.")
+# Around tensors: keys of files, modules that wrap a network, and the parts of ours. Where some names begin with
+# one, the others are left out; the first that comes anywhere is taken off first.
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "network", "backbone")
+# Averages of the weights over training, beside these or alone.
+_AVERAGES = frozenset(
+    {
+        "state_dict_ema",
+        "ema_state_dict",
+        "model_ema",
+        "ema_model",
+        "model_state_ema",
+        "ema_state",
+        "ema",
+        "averaged",
+    }
+)
+_LIGHTNINGS = "current_model_state"  # the weights, where Lightning's averaging has put the average in their place
+# What compilation, sharding and checkpointing of activations put in, anywhere in a name.
+_PASSED_OVER = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+_DEEPEST = 5  # mappings in mappings; a file may hold one in itself
+
+State = dict[str, Tensor]
+
+
+class Weights(NamedTuple):
+    """The tensors of a file without the wrappers around their names."""
+
+    plain: State
+    """As training left them."""
+    averaged: State
+    """Their average over training (EMA), where there is one."""
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -49,22 +79,71 @@ def read_file(path: str | Path) -> dict[str, Any]:
     return dict(content)
 
 
-def tensors_of(content: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a file read by `read_file`, without wrapper and without `module.`, `backbone.` and the like.
+def weights_of(content: Mapping[str, Any]) -> Weights:
+    """The tensors of a file read by `read_file`, without `state_dict`, `module.`, `backbone.` and the like.
 
-    Where the names carry `backbone.`, only the backbone's tensors are kept.
+    Where the names carry `backbone.`, only the backbone's tensors are kept; and so with every wrapper.
+    """
+    weights = Weights({}, {})
+    if _LIGHTNINGS in content:
+        content = {"ema": content.get("state_dict"), "state_dict": content[_LIGHTNINGS]}
+    for name, tensor in _flat(content, _DEEPEST):
+        parts = [part for part in name.split(".") if part not in _PASSED_OVER]
+        wrappers = takewhile(lambda part: part in _AVERAGES or part in _WRAPPERS, parts)
+        marks = [place for place, part in enumerate(wrappers) if part in _AVERAGES]
+        state = weights.averaged if marks else weights.plain
+        state[".".join(parts[marks[-1] + 1 :] if marks else parts)] = tensor
+    return Weights(*map(_unwrapped, weights))
+
+
+def tensors_of(content: Mapping[str, Any], path: str | Path) -> State:
+    """The plain tensors among `weights_of` a file.
 
     Raises:
         CheckpointError: where there are none.
     """
-    for wrapper in _WRAPPERS:
-        if isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-            break
-    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
-    for prefix in _PREFIXES:
-        stripped = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-        state = stripped or state
+    state = weights_of(content).plain
     if not state:
         raise CheckpointError(f"{path}: holds no tensors by name")
     return state
+
+
+def require_finite(state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Require that every number of the tensors of the file `path` is one.
+
+    Raises:
+        CheckpointError: naming the first tensor with NaN or infinite values, or with a negative variance.
+    """
+    for name, tensor in state.items():
+        if tensor.is_meta or tensor.is_quantized or tensor.layout != torch.strided:
+            raise CheckpointError(f"{path}: the tensor {name} holds no plain numbers; save it dense, in float32")
+        values = tensor.float() if tensor.is_floating_point() else tensor
+        odd = values.numel() - int(torch.isfinite(values).sum())
+        if odd:
+            what = f"holds {odd} NaN or infinite value(s) of {values.numel()}"
+        elif name.endswith("running_var") and bool((values.real < 0).any()):
+            what = "holds negative variances"
+        else:
+            continue
+        raise CheckpointError(f"{path}: the tensor {name} {what}; give weights from before training went wrong")
+
+
+def _flat(content: Mapping[Any, Any], deepest: int) -> Iterator[tuple[str, Tensor]]:
+    """All tensors in mappings, their keys joined by dots."""
+    for key, value in content.items():
+        if isinstance(value, Tensor):
+            yield str(key), value.detach()
+        elif isinstance(value, Mapping) and deepest:
+            yield from ((f"{key}.{name}", tensor) for name, tensor in _flat(value, deepest - 1))
+
+
+def _unwrapped(state: State) -> State:
+    while True:
+        for wrapper in _WRAPPERS:
+            prefix = f"{wrapper}."
+            inner = {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
+            if inner:
+                state = inner
+                break
+        else:
+            return state

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import Tensor
 
 from fna_lightning.architectures import Architecture, load_architecture, parse_architecture
-from fna_lightning.checkpoints.dialects import PUBLISHED, READERS, find_reader
-from fna_lightning.checkpoints.reading import read_file, tensors_of
+from fna_lightning.checkpoints.dialects import PUBLISHED, READERS, SeedReader, find_inner, find_reader
+from fna_lightning.checkpoints.reading import State, Weights, read_file, require_finite, weights_of
 from fna_lightning.errors import ArchitectureError, CheckpointError
 
 
@@ -21,6 +22,8 @@ class Seed:
     state: dict[str, Tensor]
     source: str = ""
     """Where it came from, for reports."""
+    notice: str = ""
+    """What was chosen in reading it, in a line, if anything was."""
 
     def tensor(self, name: str) -> Tensor:
         """One tensor.
@@ -33,25 +36,28 @@ class Seed:
         return self.state[name]
 
 
-def load_seed(source: str | Path, architecture: Architecture | None = None) -> Seed:
-    """Read a seed.
+def load_seed(source: str | Path, architecture: Architecture | None = None, *, ema: bool = False) -> Seed:
+    """Read a seed; its numbers are of 32 bits, whatever they were saved in.
 
     Args:
-        source: a weight file under torchvision's, FNA's, DenseNAS's or the project's key names; a run
-            directory of `train.py`; or a name of `PUBLISHED`, whose ImageNet weights torchvision then
-            takes from its cache or downloads.
+        source: a weight file under torchvision's, FNA's, DenseNAS's or the project's key names, whatever wrapped
+            the network; a run directory of `train.py`; or a name of `PUBLISHED`, whose ImageNet weights
+            torchvision then takes from its cache or downloads.
         architecture: what the file holds. By default the architecture saved with the weights, or else
             the one that the tensors' shapes show, with MobileNetV2's strides, which no weight tells.
+        ema: whether to take the average of the weights over training, which some files hold beside them.
 
     Raises:
-        CheckpointError: where the file cannot be read as data, or its tensors do not fit.
+        CheckpointError: where the file cannot be read as data, its tensors do not fit or hold numbers that are
+            none, or it has no average.
     """
+    named = None
     if str(source) in PUBLISHED and not Path(source).exists():
-        state, named = _published(str(source)), None
+        weights = Weights(_published(str(source)), {})
     else:
         path = checkpoint_of(source)
         content = read_file(path)
-        state, named = tensors_of(content, path), content.get("architecture")
+        weights, named = weights_of(content), content.get("architecture")
         named = named if isinstance(named, str) else None
         beside = path.parent.parent / "architecture.yaml"
         if named is None and Path(source).is_dir() and beside.is_file():
@@ -59,13 +65,60 @@ def load_seed(source: str | Path, architecture: Architecture | None = None) -> S
     try:
         if architecture is None and named:
             architecture = parse_architecture(named)
-        found = find_reader(state, architecture.kind if architecture else None)
-        if found is None:
-            raise CheckpointError(_strange_names(str(source), state))
-        reader, native = found
-        return Seed(architecture or reader.infer(native), native, str(source))
+        chosen = _choose(str(source), weights, architecture.kind if architecture else None, ema=ema)
+        _require_weights(str(source), chosen)
+        native = {name: t.float() if t.is_floating_point() else t for name, t in chosen.native.items()}
+        return Seed(architecture or chosen.reader.infer(native), native, str(source), chosen.notice)
     except ArchitectureError as error:
         raise CheckpointError(f"{source}: {error}") from error
+
+
+class _Choice(NamedTuple):
+    """Which weights of a file are read."""
+
+    reader: SeedReader
+    native: State
+    """Under own names."""
+    state: State
+    """Under those of the file."""
+    notice: str = ""
+
+
+def _choose(source: str, weights: Weights, kind: str | None, *, ema: bool) -> _Choice:
+    if not any(weights):
+        raise CheckpointError(f"{source}: holds no tensors by name")
+    averaged = _find(source, weights.averaged, kind)
+    if ema and averaged is None:
+        raise CheckpointError(f"{source}: holds no averaged weights (EMA); give seed.ema=false")
+    plain = None if ema else _find(source, weights.plain, kind)
+    if averaged is not None and plain is None:
+        notice = "" if ema else f"{source}: holds averaged weights (EMA) alone, which are taken"
+        return _Choice(*averaged, weights.averaged, notice)
+    if plain is None:
+        raise CheckpointError(_strange_names(source, weights.plain or weights.averaged))
+    both = f"{source}: holds weights, which are taken, and their average (EMA), which seed.ema=true takes"
+    return _Choice(*plain, weights.plain, "" if averaged is None else both)
+
+
+def _find(source: str, state: State, kind: str | None) -> tuple[SeedReader, State] | None:
+    found = find_reader(state, kind)
+    if found is not None:
+        return found
+    inner = find_inner(state, kind)
+    if len(inner) > 1:
+        raise CheckpointError(f"{source}: holds several networks ({', '.join(inner)}); save the one that is meant")
+    return next(iter(inner.values()), None)
+
+
+def _require_weights(source: str, chosen: _Choice) -> None:
+    """Require that tensors are numbers, and weights floating-point ones; they are named as in the file."""
+    names = {id(tensor): name for name, tensor in chosen.state.items()}
+    used = {names.get(id(tensor), name): tensor for name, tensor in chosen.native.items()}
+    require_finite(used, source)
+    for name, tensor in used.items():
+        if not tensor.is_floating_point() and not name.endswith("num_batches_tracked"):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise CheckpointError(f"{source}: the tensor {name} is of {kind}; save the weights as floating-point")
 
 
 def checkpoint_of(source: str | Path) -> Path:

@@ -29,8 +29,17 @@ from fna_lightning.architectures import (
 )
 from fna_lightning.blocks import Backbone, Network
 from fna_lightning.callbacks import ConfigConsensus, LastCheckpoint, ProgressBar, RemappingCallback, RunLog
-from fna_lightning.checkpoints import PUBLISHED, Seed, checkpoint_of, load_seed, read_file, tensors_of
+from fna_lightning.checkpoints import (
+    PUBLISHED,
+    Seed,
+    checkpoint_of,
+    load_seed,
+    read_file,
+    require_finite,
+    tensors_of,
+)
 from fna_lightning.data.base import DataModule
+from fna_lightning.data.checking.problems import warn
 from fna_lightning.errors import ConfigError, UserError
 from fna_lightning.files import write_text
 from fna_lightning.modules import ParameterGroups, StepGuard
@@ -165,7 +174,10 @@ def build_seed(config: DictConfig) -> Seed | None:
         if named not in PUBLISHED:
             raise ConfigError(f"seed.weights=imagenet: choose the network by seed={' or seed='.join(PUBLISHED)}")
         weights = named
-    return load_seed(weights, load_architecture(named) if named else None)
+    seed = load_seed(weights, load_architecture(named) if named else None, ema=config.seed.get("ema", False))
+    if seed.notice:
+        warn(seed.notice)
+    return seed
 
 
 def build_remapping(config: DictConfig, folder: Path) -> RemappingCallback:
@@ -183,6 +195,7 @@ def build_remapping(config: DictConfig, folder: Path) -> RemappingCallback:
             raise ConfigError(f"remap.source={source} needs remap.supernet=<run directory of the search>")
         path = checkpoint_of(config.remap.supernet)
         supernet_state = tensors_of(read_file(path), path)
+        require_finite(supernet_state, path)
     seed = None if source == "supernet" else build_seed(config)
     return RemappingCallback(seed, config.remap.strategy, supernet_state, folder / "remapping.csv")
 
@@ -200,12 +213,13 @@ def load_parameters(network: nn.Module, checkpoint: str | Path) -> None:
         UserError: where the checkpoint is of another network.
     """
     path = checkpoint_of(checkpoint)
-    content = read_file(path)
+    stored = read_file(path).get("state_dict")
     state = {
         key.removeprefix("network."): value
-        for key, value in content.get("state_dict", {}).items()
-        if key.startswith("network.")
+        for key, value in (stored.items() if isinstance(stored, Mapping) else ())
+        if isinstance(value, Tensor) and str(key).startswith("network.")
     }
+    require_finite(state, path)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

@@ -147,6 +147,8 @@ class Seed(Group):
     """`imagenet`, a weight file, or a run directory."""
     architecture: str | None
     """Name or file of its architecture; null reads it from the weights."""
+    ema: bool = False
+    """Whether to take the average of the weights over training from a file that holds both."""
 
 
 @dataclass

@@ -11,6 +11,7 @@ from cityscapes_trees import Streets, write
 from PIL import Image
 
 from fna_lightning.data.check import examine, main
+from fna_lightning.data.checking.images import read_labels
 from fna_lightning.data.checking.problems import Kind
 from fna_lightning.errors import DataError
 
@@ -54,6 +55,28 @@ def png(stored):
     return cv2.imencode(".png", stored)[1].tobytes()
 
 
+def saved(kind, mode="L", **settings):
+    """The same by Pillow in another format."""
+
+    def content(stored):
+        file = io.BytesIO()
+        Image.fromarray(stored).convert(mode).save(file, kind, **settings)
+        return file.getvalue()
+
+    return content
+
+
+def inverted_palette(stored):
+    """A BMP whose grey palette begins with white."""
+    content = bytearray(saved("BMP")(stored))
+    content[54 : 54 + 1024] = bytes(value for k in range(256) for value in (255 - k,) * 3 + (0,))
+    return bytes(content)
+
+
+def pages(stored):
+    return saved("TIFF", save_all=True, append_images=[Image.fromarray(stored)])(stored)
+
+
 def with_a_changed_byte(stored):
     content = bytearray(png(np.random.default_rng(0).integers(7, 9, stored.shape, np.uint8)))
     content[len(content) // 2] ^= 0x55
@@ -66,6 +89,21 @@ BROKEN = {
     "16 bits": (deep, Kind.NO_INDICES, "has 16-bit pixels, where"),
     "1 bit": (pillows("1"), Kind.NO_INDICES, "has 1-bit pixels, where"),
     "transparent": (pillows("LA"), Kind.NO_INDICES, "has transparency, where label files are"),
+    "1-bit TIFF": (saved("TIFF", "1"), Kind.NO_INDICES, "has 1-bit pixels, where"),
+    "1-bit BMP": (saved("BMP", "1"), Kind.NO_INDICES, "has 1-bit pixels, where"),
+    "BMP with a palette": (inverted_palette, Kind.NO_INDICES, "has colours or a palette, where"),
+    "TIFF with transparency": (saved("TIFF", "LA"), Kind.NO_INDICES, "has transparency, where"),
+    "TIFF of two pages": (pages, Kind.NO_INDICES, "has 2 frames, where"),
+    "lossless WebP, which has no gray": (
+        saved("WEBP", lossless=True),
+        Kind.NO_INDICES,
+        "has colours or a palette",
+    ),
+    "JPEG": (saved("JPEG", quality=100), Kind.LOSSY, "is in a lossy format, which changes ids, and masks need"),
+    "JPEG of colours": (saved("JPEG", "RGB"), Kind.LOSSY, "masks need a lossless format; save it anew"),
+    "WebP": (saved("WEBP", quality=100), Kind.LOSSY, "is in a lossy format"),
+    "TIFF packed as JPEG": (saved("TIFF", compression="jpeg"), Kind.LOSSY, "is in a lossy format"),
+    "JPEG 2000": (saved("JPEG2000", irreversible=True), Kind.LOSSY, "is in a lossy format"),
     "truncated": (lambda stored: png(stored)[:-20], Kind.TRUNCATED, "is truncated: the PNG has no end"),
     "corrupt": (with_a_changed_byte, Kind.CORRUPT, "is broken ("),
     "empty": (lambda _: b"", Kind.EMPTY, "is empty"),
@@ -74,6 +112,26 @@ BROKEN = {
     "ids": (lambda stored: png(stored + 60), Kind.LABEL_ID, "has label ids 60, 64, 67, 83, 84, 85, of no class"),
     "void": (lambda stored: png(stored * 0), Kind.NO_OBJECT, "has no pixel of any class"),
 }
+
+
+LOSSLESS = {
+    "BMP": saved("BMP"),
+    "TIFF": saved("TIFF"),
+    "TIFF packed by LZW": saved("TIFF", compression="tiff_lzw"),
+    "TIFF packed by deflate": saved("TIFF", compression="tiff_adobe_deflate"),
+    "JPEG 2000": saved("JPEG2000"),
+    "PGM": saved("PPM"),
+}
+
+
+@pytest.mark.parametrize("case", LOSSLESS)
+def test_formats_that_keep_ids(streets, case):
+    stored = streets.ids(*PAIR)
+    content = LOSSLESS[case](stored)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), stored)
+    streets.label(*PAIR).write_bytes(content)
+    assert found(streets)[0] == []
+    np.testing.assert_array_equal(read_labels(streets.label(*PAIR)), stored)
 
 
 @pytest.mark.parametrize("case", BROKEN)

@@ -9,36 +9,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fna_lightning.data.checking.images import (
-    ImageError,
-    ImageHeader,
-    check_pixels,
-    parse_header,
-    read_header,
-    read_image,
-)
+from fna_lightning.data.checking.headers import ImageError, ImageHeader, parse_header
+from fna_lightning.data.checking.images import check_pixels, read_header, read_image
 from fna_lightning.data.checking.problems import Kind
 from fna_lightning.errors import DataError
 
 HEADERS = {
-    "good.jpg": {},
+    "good.jpg": {"lossy": True},
     "good.png": {},
     "good.bmp": {},
     "palette.png": {},
     "opaque.png": {"alpha": True},
-    "turned.jpg": {"orientation": 6},
+    "turned.jpg": {"orientation": 6, "lossy": True},
     "turned.png": {"orientation": 6},
-    "grey.jpg": {"channels": 1},
+    "grey.jpg": {"channels": 1, "lossy": True},
     "grey.png": {"channels": 1},
     "grey.bmp": {"channels": 1},
-    "cmyk.jpg": {"channels": 4},
+    "cmyk.jpg": {"channels": 4, "lossy": True},
     "deep.png": {"bits": 16},
     "deep.tif": {"bits": 16},
     "transparent.png": {"alpha": True},
     "transparent.webp": {"alpha": True},
     "grey_transparent.png": {"channels": 1, "alpha": True},
     "palette_transparent.png": {"alpha": True},
-    "twelve_bits.jpg": {"bits": 12},
+    "twelve_bits.jpg": {"bits": 12, "lossy": True},
 }
 TRANSPARENT = {"transparent.png", "transparent.webp", "grey_transparent.png", "palette_transparent.png"}
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fna_lightning.data.augmentation import transforms as T
+from fna_lightning.data.augmentation.ssd import SSDAugmentation
 from fna_lightning.errors import ConfigError
 
 
@@ -14,9 +15,7 @@ def image_of(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-@given(
-    st.integers(10, 3000), st.integers(10, 3000), st.sampled_from([(800, 1333), (96, 120), (64, 64), (300, 200)])
-)
+@given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([(800, 1333), (96, 120), (64, 64), (300, 200)]))
 @settings(deadline=None)
 def test_keep_ratio_rule(height, width, sides):
     short, long = sides
@@ -25,7 +24,7 @@ def test_keep_ratio_rule(height, width, sides):
         scale = short / min(height, width)
     else:
         scale = long / max(height, width)
-    expected = (int(height * scale + 0.5), int(width * scale + 0.5))
+    expected = (max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5)))
     assert T.keep_ratio_size(height, width, short, long) == expected
 
 
@@ -97,6 +96,72 @@ def test_classification_evaluation_is_the_centre():
     np.testing.assert_array_equal(T.classification_evaluation(32, 64)(image, 0), image[16:48, 34:66])
     assert T.classification_evaluation(48, 56)(image, 0).shape == (48, 48, 3)
     assert T.classification_training(48)(image, 0).shape == (48, 48, 3)
+
+
+STRIPS = [(1, 4000), (4000, 1), (2, 9000), (1, 1), (3, 100)]
+
+
+@pytest.mark.parametrize("size", STRIPS)
+@pytest.mark.parametrize("augmentation", [None, SSDAugmentation()])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_side_of_a_detectors_image_becomes_nothing(size, augmentation, seed):
+    height, width = size
+    boxes = np.array([[0, 0, width, height], [width / 2, height / 2, width, height]])
+    pipeline = T.detection_training(T.detection_resize(short_side=32, long_side=48), augmentation=augmentation)
+    image, moved, labels = pipeline(image_of(*size), boxes, np.array([0, 1]), seed)
+    assert 1 <= min(image.shape[:2]) <= max(image.shape[:2]) <= 48
+    assert len(labels) == len(moved) >= 1
+    assert np.isfinite(moved).all()
+    assert (moved >= 0).all()
+    assert (moved[:, 2:] > moved[:, :2]).all()
+    assert (moved[:, 2:] <= (image.shape[1], image.shape[0])).all()
+
+
+def test_strips_by_the_known_rule():
+    boxes = np.array([[1000, 0, 3000, 1]])
+    pipeline = T.detection_evaluation(T.detection_resize(short_side=800, long_side=1333))
+    image, moved, _ = pipeline(image_of(1, 4000), boxes, np.array([0]), 0)
+    assert image.shape == (1, 1333, 3)
+    np.testing.assert_allclose(moved, [[1000 * 1333 / 4000, 0, 3000 * 1333 / 4000, 1]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", STRIPS)
+@pytest.mark.parametrize("scale", [0.01, 0.5, 0.75, 2.0])
+def test_no_side_of_a_segmenters_image_becomes_nothing(size, scale):
+    image = image_of(*size)
+    cut, labels = T.segmentation_training(None, [scale], [32, 48])(image, image[..., 0], 0)
+    assert cut.shape == (32, 48, 3)
+    assert labels.shape == (32, 48)
+
+
+@pytest.mark.parametrize("scale", [0.75, 1.0, 1.25, 1.1])
+def test_scales_are_the_librarys(scale):
+    image = image_of(41, 59)
+    settings = {"mask_interpolation": cv2.INTER_NEAREST_EXACT, "p": 1.0}
+    ours, theirs = (
+        T.SegmentationPipeline([kind((scale - 1, scale - 1), **settings)])(image, image[..., 0], 3)
+        for kind in (T.Scale, T.A.RandomScale)
+    )
+    for own, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+@pytest.mark.parametrize("size", [*STRIPS, (1, 40000)])
+def test_a_classifier_sees_the_middle_of_a_strip(size):
+    image = np.zeros((*size, 3), np.uint8)
+    height, width = size
+    image[height * 2 // 5 : height * 3 // 5 + 1, width * 2 // 5 : width * 3 // 5 + 1] = 200
+    seen = T.classification_evaluation(32, 36)(image, 0)
+    assert seen.shape == (32, 32, 3)
+    assert (seen[16, 16] > 150).all()
+    assert T.classification_training(32)(image, 0).shape == (32, 32, 3)
+
+
+def test_pictures_that_are_no_strip_are_not_cut():
+    image = image_of(10, 200)
+    assert T.CentralPart(20).apply(image).shape == (10, 200, 3)
+    np.testing.assert_array_equal(T.CentralPart(20).apply(image_of(10, 203)), image_of(10, 203)[:, 1:201])
+    np.testing.assert_array_equal(T.CentralPart(20).apply(image_of(203, 10)), image_of(203, 10)[1:201])
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ import numpy as np
 
 from fna_lightning.data.augmentation.ssd import PAD_COLOUR, Colours, SSDAugmentation, Window, augment
 from fna_lightning.data.batches import IGNORED_LABEL
+from fna_lightning.data.checking.headers import STRIP
 from fna_lightning.errors import ConfigError
 
 Array: TypeAlias = np.ndarray
@@ -97,10 +98,10 @@ class SegmentationPipeline(Pipeline):
 def keep_ratio_size(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
     """Height and width after the resize of the detection recipes, which enlarges as well as shrinks.
 
-    The short side becomes `short_side`, unless the long one would exceed `long_side`.
+    The short side becomes `short_side`, unless the long one would exceed `long_side`; it is at least one pixel.
     """
     scale = min(short_side / min(height, width), long_side / max(height, width))
-    return int(height * scale + 0.5), int(width * scale + 0.5)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
 class Resize(A.DualTransform):
@@ -127,6 +128,34 @@ class Resize(A.DualTransform):
     def _resize(self, image: Array, interpolation: int) -> Array:
         height, width = self.rule(image.shape[0], image.shape[1])
         return cv2.resize(image, (width, height), interpolation=interpolation)
+
+
+class Scale(A.RandomScale):
+    """The library's, but that no side becomes less than one pixel."""
+
+    def apply(self, img: Array, scale: float, **params: Any) -> Array:  # noqa: ARG002, D102
+        return _scaled(img, scale, self.interpolation)
+
+    def apply_to_mask(self, mask: Array, scale: float, **params: Any) -> Array:  # noqa: ARG002, D102
+        return _scaled(mask, scale, self.mask_interpolation)
+
+
+class CentralPart(A.ImageOnlyTransform):
+    """What lies in the middle of a picture more than `ratio` times as long as it is short; others stay whole.
+
+    Args:
+        ratio: Of the long side of what is left to the short one.
+    """
+
+    def __init__(self, ratio: int) -> None:
+        super().__init__(p=1.0)
+        self.ratio = ratio
+
+    def apply(self, img: Array, **params: Any) -> Array:  # noqa: ARG002, D102
+        height, width = img.shape[:2]
+        longest = self.ratio * min(height, width)
+        top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+        return img[top : top + longest, left : left + longest]
 
 
 class SSDTransform(A.DualTransform):
@@ -210,8 +239,7 @@ def segmentation_training(
         raise ConfigError(f"data.scales={list(scales)} must be positive factors, at least one; 1 keeps the size")
     height, width = _height_and_width("crop", crop)
     factors: list[A.BasicTransform | A.BaseCompose] = [
-        A.RandomScale((scale - 1, scale - 1), mask_interpolation=cv2.INTER_NEAREST_EXACT, p=1.0)
-        for scale in scales
+        Scale((scale - 1, scale - 1), mask_interpolation=cv2.INTER_NEAREST_EXACT, p=1.0) for scale in scales
     ]
     cut = A.RandomCrop(
         height,
@@ -267,5 +295,15 @@ def classification_training(
 
 
 def classification_evaluation(size: int, resize: int) -> ImagePipeline:
-    """Resize the short side to `resize`, then cut the central square of side `size`."""
-    return ImagePipeline([A.SmallestMaxSize(resize, area_for_downscale="image"), A.CenterCrop(size, size)])
+    """Resize the short side to `resize`, then cut the central square of side `size`.
+
+    Of a picture that is a mere strip, what is far from the square is cut off before it is enlarged.
+    """
+    return ImagePipeline(
+        [CentralPart(STRIP), A.SmallestMaxSize(resize, area_for_downscale="image"), A.CenterCrop(size, size)]
+    )
+
+
+def _scaled(image: Array, scale: float, interpolation: int) -> Array:
+    height, width = (max(1, int(side * scale)) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=interpolation)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import tempfile
 from collections import deque
@@ -28,21 +29,15 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from fna_lightning.data.checking.images import (
-    ImageError,
-    ImageHeader,
-    check_pixels,
-    decode_labels,
-    parse_header,
-    read_content,
-    read_header,
-)
+from fna_lightning.data.checking.headers import STRIP, ImageError, ImageHeader, parse_header
+from fna_lightning.data.checking.images import check_pixels, decode_labels, read_content, read_header
 from fna_lightning.data.checking.problems import Kind, Problem, Problems
 from fna_lightning.data.label_maps import LabelMap
 from fna_lightning.errors import ConfigError
 
 ON_ERROR = ("raise", "skip")
 CHECK_IMAGES = ("all", "headers", "none")
+_COMPLAINT = re.compile(r"^(Corrupt JPEG data|Premature end of JPEG|libpng warning: IDAT).*|(?<=TIFF_Error ).*")
 _MANY_IMAGES = 2000  # from here on a progress bar is worth its lines, even if nothing is decoded
 _CHUNK = 16
 _AHEAD = 64  # chunks
@@ -254,7 +249,16 @@ def _traits(header: ImageHeader) -> list[_Trait]:
     if header.bits == 12:  # JPEG is the only format that has it
         raise ImageError(Kind.UNSUPPORTED, "is a JPEG of 12 bits per channel, which is not decoded")
     traits: list[_Trait] = []
-    if header.orientation != 1:
+    height, width = header.size
+    if max(header.size) > STRIP * min(header.size):
+        what = f"is {width}x{height} (width x height): a resize leaves little of its short side, or distorts it"
+        traits.append((Kind.STRIP, what))
+    if header.frames > 1:
+        traits.append((Kind.FRAMES, f"holds {header.frames} frames, of which the first alone is read"))
+    if header.turned:
+        what = f"has the orientation tag {header.orientation}, by which it is turned, as a TIFF is everywhere"
+        traits.append((Kind.TURNED_TIFF, what))
+    elif header.orientation != 1:
         what = f"has the orientation tag {header.orientation}, which is ignored: pixels are read as stored"
         traits.append((Kind.ROTATED, what))
     if header.channels == 1:
@@ -272,8 +276,10 @@ def _check_size(header: ImageHeader, announced: _Size) -> None:
     (height, width), (stored_height, stored_width) = announced, header.size
     what = f"is {stored_width}x{stored_height} (width x height), but the annotations say {width}x{height}"
     if header.orientation >= 5 and header.size == (width, height):
-        reason = f"they count it as turned by its orientation tag {header.orientation}, which is ignored"
-        raise ImageError(Kind.TURNED, f"{what}: {reason}")
+        tag = f"its orientation tag {header.orientation}"
+        if header.turned:
+            raise ImageError(Kind.WRONG_SIZE, f"{what}: they count it as stored, before {tag} turns it")
+        raise ImageError(Kind.TURNED, f"{what}: they count it as turned by {tag}, which is ignored")
     raise ImageError(Kind.WRONG_SIZE, what)
 
 
@@ -298,18 +304,19 @@ def _start_decoder() -> None:
     """Let a process write its standard error to a file without a name, and leave Ctrl-C to its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 2)
 
 
 def _complaint() -> str:
-    """What the JPEG decoder has said on standard error since the last call."""
+    """What the decoders of JPEG, PNG and TIFF have said of pixels on standard error since the last call."""
     length = os.lseek(2, 0, os.SEEK_CUR)
     os.lseek(2, 0, os.SEEK_SET)
     lines = os.read(2, length).decode(errors="replace").splitlines()
     os.ftruncate(2, 0)
     os.lseek(2, 0, os.SEEK_SET)
-    return next((line for line in lines if line.startswith(("Corrupt JPEG data", "Premature end of JPEG"))), "")
+    return next((found[0] for line in lines if (found := _COMPLAINT.search(line))), "")
 
 
 class _Rate(ProgressColumn):

@@ -50,11 +50,12 @@ class Kind(Enum):
     EMPTY = "empty pictures", "error", "restore it"
     TRUNCATED = "truncated pictures", "error", "restore it"
     CORRUPT = "corrupt pictures", "error", "restore it"
-    UNSUPPORTED = "pictures that cannot be decoded", "error", "convert it to 8 bits per channel"
+    UNSUPPORTED = "pictures that cannot be decoded", "error", "save it as PNG of 8 bits per channel"
     WRONG_SIZE = "pictures of another size than annotated", "error", "restore it or correct the annotations"
     TURNED = "pictures annotated as turned by their tag", "error", "turn its pixels and remove the tag"
     NO_LABELS = "pictures without a label file", "error", "restore it or remove the picture"
     NO_INDICES = "label files that are not 8-bit grayscale", "error", "save indices as 8-bit grayscale"
+    LOSSY = "label files in a lossy format", "error", "save it anew from its source, as PNG"
     LABEL_SIZE = "label files of another size than their picture", "error", "restore the two"
     LABEL_ID = "label files with unknown ids", "error", "correct it or add the id to data.classes or data.ignored"
     LEAK = "validation pictures that are trained on", "error", "remove it from one of the two sets"
@@ -72,6 +73,13 @@ class Kind(Enum):
         "notice",
         "if it was annotated as viewers show it, turn its pixels and remove the tag",
     )
+    TURNED_TIFF = (
+        "TIFFs turned by their orientation tag",
+        "notice",
+        "if it was annotated as stored, remove the tag",
+    )
+    FRAMES = "pictures of several frames", "notice", "save the frame that was annotated as a file of its own"
+    STRIP = "pictures of an extreme ratio", "notice", "cut it into parts if what it shows is to be learnt"
     GRAYSCALE = "grayscale pictures", "notice", "restore its colours if it had any"
     CMYK = "CMYK pictures", "notice", "convert it to RGB yourself if exact colours matter"
     DEEP = "pictures of more than 8 bits", "notice", "scale it to 8 bits yourself if it uses part of its range"
