@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,11 +120,21 @@ def build_space(config: DictConfig, parts: Mapping[str, Architecture]) -> Any:
 def build_network(
     config: DictConfig, backbone: Backbone, num_classes: int, parts: Mapping[str, Any] = MappingProxyType({})
 ) -> Network:
-    """The detector, segmenter or classifier around `backbone`; architecture or space of its head from `parts`."""
+    """The detector, segmenter or classifier around `backbone`; architecture or space of its head from `parts`.
+
+    Raises:
+        ConfigError: for a head that the detector does not take, or one that it needs and that is not there.
+    """
     own = [key for key in config.detector if key not in _OF_BACKBONE]
-    settings = cast("DictConfig", OmegaConf.masked_copy(config.detector, own))
+    build = make(cast("DictConfig", OmegaConf.masked_copy(config.detector, own)))
     head = {"head": parts["head"]} if "head" in parts else {}
-    return make(settings)(backbone=backbone, num_classes=num_classes, **head)
+    wanted = inspect.signature(build).parameters.get("head")
+    name = config.detector._target_.rsplit(".", 1)[-1]
+    if head and wanted is None:
+        raise ConfigError(f"architecture: holds one of the head, which detector={name} has built in; leave it out")
+    if not head and wanted is not None and wanted.default is wanted.empty:
+        raise ConfigError(f"architecture: holds none of the head, which detector={name} needs; add it")
+    return build(backbone=backbone, num_classes=num_classes, **head)
 
 
 def build_data(config: DictConfig, task: Task[Any]) -> DataModule[Any]:
