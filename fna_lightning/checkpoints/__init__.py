@@ -6,7 +6,7 @@ that kind readable.
 
 from fna_lightning.checkpoints.dialects import PUBLISHED, READERS, Dialect, SeedReader
 from fna_lightning.checkpoints.mobile import infer_architecture
-from fna_lightning.checkpoints.reading import read_file, tensors_of
+from fna_lightning.checkpoints.reading import network_tensors_of, read_file, tensors_of
 from fna_lightning.checkpoints.seed import Seed, checkpoint_of, load_seed
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "checkpoint_of",
     "infer_architecture",
     "load_seed",
+    "network_tensors_of",
     "read_file",
     "tensors_of",
 ]

@@ -15,7 +15,8 @@ from torch import Tensor
 from fna_lightning.errors import CheckpointError
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
-_PREFIXES = ("module.", "network.", "backbone.")
+_PREFIXES = ("module.", "network.")
+_BACKBONE = "backbone."
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -57,6 +58,23 @@ def tensors_of(content: Mapping[str, Any], path: str | Path) -> dict[str, Tensor
     Raises:
         CheckpointError: where there are none.
     """
+    state = _unwrapped(content, path)
+    of_backbone = {key.removeprefix(_BACKBONE): value for key, value in state.items() if key.startswith(_BACKBONE)}
+    return of_backbone or state
+
+
+def network_tensors_of(content: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
+    """The same for the whole network, the names of its backbone's tensors with `backbone.`.
+
+    Raises:
+        CheckpointError: where there are none.
+    """
+    state = _unwrapped(content, path)
+    whole = any(key.startswith(_BACKBONE) for key in state)
+    return state if whole else {f"{_BACKBONE}{key}": value for key, value in state.items()}
+
+
+def _unwrapped(content: Mapping[str, Any], path: str | Path) -> dict[str, Tensor]:
     for wrapper in _WRAPPERS:
         if isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 import lightning as L
 import torch
@@ -30,7 +31,7 @@ from fna_lightning.architectures import (
 )
 from fna_lightning.blocks import Backbone, Network
 from fna_lightning.callbacks import ConfigConsensus, LastCheckpoint, ProgressBar, RemappingCallback, RunLog
-from fna_lightning.checkpoints import PUBLISHED, Seed, checkpoint_of, load_seed, read_file, tensors_of
+from fna_lightning.checkpoints import PUBLISHED, Seed, checkpoint_of, load_seed, network_tensors_of, read_file
 from fna_lightning.data.base import DataModule
 from fna_lightning.errors import ConfigError, UserError
 from fna_lightning.files import write_text
@@ -111,10 +112,22 @@ def map_settings(config: DictConfig, architecture: Architecture) -> dict[str, An
 
 
 def build_space(config: DictConfig, parts: Mapping[str, Architecture]) -> Any:
-    """What is searched, from the architecture of its part where the run has one."""
+    """What is searched: a space with a `base` begins with the architecture of its part.
+
+    Raises:
+        ConfigError: where there is none of that kind, or a setting of the space is wrong.
+    """
     space = make(config.space)
-    part = space.func.part
-    return space(parts[part]) if part in parts else space()
+    if not isinstance(space, partial):
+        return space
+    cls: Any = space.func
+    if "base" not in inspect.signature(space).parameters:
+        return space()
+    base, kind = parts.get(cls.part), get_type_hints(cls)["base"]
+    if not isinstance(base, kind):
+        found = f"is of kind {base.kind}" if base else f"holds none of the {cls.part}"
+        raise ConfigError(f"architecture: {found}, where {cls.__name__} begins with one of kind {kind.kind}")
+    return space(base=base)
 
 
 def build_network(
@@ -193,7 +206,7 @@ def build_remapping(config: DictConfig, folder: Path) -> RemappingCallback:
         if config.remap.supernet is None:
             raise ConfigError(f"remap.source={source} needs remap.supernet=<run directory of the search>")
         path = checkpoint_of(config.remap.supernet)
-        supernet_state = tensors_of(read_file(path), path)
+        supernet_state = network_tensors_of(read_file(path), path)
     seed = None if source == "supernet" else build_seed(config)
     return RemappingCallback(seed, config.remap.strategy, supernet_state, folder / "remapping.csv")
 
