@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -42,6 +43,21 @@ _OWN_PLUGINS = "hydra._internal.core_plugins"
 def allowed_by_user() -> tuple[str, ...]:
     """The packages named in `FNA_LIGHTNING_ALLOW`, separated by commas."""
     return tuple(name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip())
+
+
+def import_allowed() -> None:
+    """Import what `FNA_LIGHTNING_ALLOW` names, so that kinds of architecture and the like in there are known.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    try:
+        for name in allowed_by_user():
+            pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{VARIABLE}={os.environ[VARIABLE]}: cannot be imported ({error}); correct it"
+        ) from error
 
 
 def check_targets(settings: Any, key: str = "") -> None:

@@ -79,8 +79,13 @@ Kind = TypeVar("Kind", bound=type[Architecture])
 
 
 def register_kind(kind: Kind) -> Kind:
-    """Let files hold architectures of this class; a decorator."""
-    KINDS[kind.kind] = kind
+    """Let files hold architectures of this class; a decorator.
+
+    Raises:
+        ValueError: for a second class of that name.
+    """
+    if KINDS.setdefault(kind.kind, kind) is not kind:
+        raise ValueError(f"{kind.__name__}: {KINDS[kind.kind].__name__} is of the kind {kind.kind!r} already")
     return kind
 
 

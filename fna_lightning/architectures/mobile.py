@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fna_lightning.architectures.kinds import SKIP, Architecture, register_kind
@@ -164,13 +164,6 @@ class MobileArchitecture(Architecture):
             total, in_width = total * stride, width
             result.append(Level(str(number), total, width, "head" if number == self.head_stage else "stage"))
         return tuple(result)
-
-    def sorted(self) -> MobileArchitecture:
-        """The same network with every `skip` at its stage's end, as FNA's detectors read it."""
-        stages = (
-            replace(s, layers=s.operations + (None,) * (len(s.layers) - len(s.operations))) for s in self.stages
-        )
-        return replace(self, stages=tuple(stages))
 
     def __str__(self) -> str:
         lines = []

@@ -1,4 +1,4 @@
-"""Carries parameters over before training starts; used by both LightningModules."""
+"""Carries parameters over before training starts, of a supernet and of what is derived from it alike."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 
+from fna_lightning.blocks import Network
 from fna_lightning.checkpoints import Seed
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules.base import AdaptationModule
@@ -22,7 +23,7 @@ class RemappingCallback(Callback):
     Args:
         seed: the trained network, or None.
         strategy: a name of `fna_lightning.remapping.STRATEGIES`.
-        supernet_state: of a trained supernet, or None.
+        supernet_state: tensors of the network that was searched, the backbone's under `backbone.`; or None.
         report_path: where to write what went where, as CSV; None writes nothing.
     """
 
@@ -40,12 +41,32 @@ class RemappingCallback(Callback):
         self._report_path = report_path
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remap, unless the run continues from a checkpoint, which has been restored by now."""
+        """Remap, unless the run continues from a checkpoint, which has been restored by now.
+
+        A seed reaches the backbone; the other parts are those of the supernet where it has them.
+        """
         if not isinstance(pl_module, AdaptationModule):
             raise ConfigError(f"{type(pl_module).__name__} has no backbone to remap")
         if pl_module.iteration > 0 or self.report is not None:
             return
-        self.report = remap(self._seed, pl_module.backbone, self._strategy, self._supernet_state)
+        network = pl_module.network
+        report = remap(self._seed, network.backbone, self._strategy, self._state_of(network, network.backbone))
+        for name, part in network.parts().items():
+            state = None if part is network.backbone else self._state_of(network, part)
+            if state:
+                report += remap(None, part, self._strategy, state).under(name)
+        self.report = report
         rank_zero_info(str(self.report))
         if self._report_path is not None and trainer.is_global_zero:
             self.report.save(self._report_path)
+
+    def _state_of(self, network: Network, part: nn.Module) -> dict[str, Tensor] | None:
+        """The supernet's tensors of one part of `network`, by their names in there."""
+        if self._supernet_state is None:
+            return None
+        start = next(f"{name}." for name, module in network.named_modules() if module is part)
+        return {
+            name.removeprefix(start): tensor
+            for name, tensor in self._supernet_state.items()
+            if name.startswith(start)
+        }

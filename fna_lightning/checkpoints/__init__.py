@@ -6,7 +6,13 @@ that kind readable.
 
 from fna_lightning.checkpoints.dialects import PUBLISHED, READERS, Dialect, SeedReader
 from fna_lightning.checkpoints.mobile import infer_architecture
-from fna_lightning.checkpoints.reading import Weights, read_file, require_finite, tensors_of, weights_of
+from fna_lightning.checkpoints.reading import (
+    Weights,
+    network_tensors_of,
+    read_file,
+    require_finite,
+    weights_of,
+)
 from fna_lightning.checkpoints.seed import Seed, checkpoint_of, load_seed
 
 __all__ = [
@@ -19,8 +25,8 @@ __all__ = [
     "checkpoint_of",
     "infer_architecture",
     "load_seed",
+    "network_tensors_of",
     "read_file",
     "require_finite",
-    "tensors_of",
     "weights_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,8 @@ from fna_lightning.errors import CheckpointError
 
 # Around tensors: keys of files, modules that wrap a network, and the parts of ours. Where some names begin with
 # one, the others are left out; the first that comes anywhere is taken off first.
-_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "network", "backbone")
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "module", "network")
+_BACKBONE = "backbone"
 # Averages of the weights over training, beside these or alone.
 _AVERAGES = frozenset(
     {
@@ -84,28 +85,20 @@ def weights_of(content: Mapping[str, Any]) -> Weights:
 
     Where the names carry `backbone.`, only the backbone's tensors are kept; and so with every wrapper.
     """
-    weights = Weights({}, {})
-    if _LIGHTNINGS in content:
-        content = {"ema": content.get("state_dict"), "state_dict": content[_LIGHTNINGS]}
-    for name, tensor in _flat(content, _DEEPEST):
-        parts = [part for part in name.split(".") if part not in _PASSED_OVER]
-        wrappers = takewhile(lambda part: part in _AVERAGES or part in _WRAPPERS, parts)
-        marks = [place for place, part in enumerate(wrappers) if part in _AVERAGES]
-        state = weights.averaged if marks else weights.plain
-        state[".".join(parts[marks[-1] + 1 :] if marks else parts)] = tensor
-    return Weights(*map(_unwrapped, weights))
+    return Weights(*(_unwrapped(state, (*_WRAPPERS, _BACKBONE)) for state in _sorted(content)))
 
 
-def tensors_of(content: Mapping[str, Any], path: str | Path) -> State:
-    """The plain tensors among `weights_of` a file.
+def network_tensors_of(content: Mapping[str, Any], path: str | Path) -> State:
+    """The plain tensors of a whole network, the names of its backbone's with `backbone.`.
 
     Raises:
         CheckpointError: where there are none.
     """
-    state = weights_of(content).plain
+    state = _unwrapped(_sorted(content).plain, _WRAPPERS)
     if not state:
         raise CheckpointError(f"{path}: holds no tensors by name")
-    return state
+    whole = any(name.startswith(f"{_BACKBONE}.") for name in state)
+    return state if whole else {f"{_BACKBONE}.{name}": tensor for name, tensor in state.items()}
 
 
 def require_finite(state: Mapping[str, Tensor], path: str | Path) -> None:
@@ -137,9 +130,23 @@ def _flat(content: Mapping[Any, Any], deepest: int) -> Iterator[tuple[str, Tenso
             yield from ((f"{key}.{name}", tensor) for name, tensor in _flat(value, deepest - 1))
 
 
-def _unwrapped(state: State) -> State:
+def _sorted(content: Mapping[str, Any]) -> Weights:
+    """The tensors of a file, averages apart, their names still wrapped."""
+    weights = Weights({}, {})
+    if _LIGHTNINGS in content:
+        content = {"ema": content.get("state_dict"), "state_dict": content[_LIGHTNINGS]}
+    for name, tensor in _flat(content, _DEEPEST):
+        parts = [part for part in name.split(".") if part not in _PASSED_OVER]
+        wrappers = takewhile({*_AVERAGES, *_WRAPPERS, _BACKBONE}.__contains__, parts)
+        marks = [place for place, part in enumerate(wrappers) if part in _AVERAGES]
+        state = weights.averaged if marks else weights.plain
+        state[".".join(parts[marks[-1] + 1 :] if marks else parts)] = tensor
+    return weights
+
+
+def _unwrapped(state: State, wrappers: Sequence[str]) -> State:
     while True:
-        for wrapper in _WRAPPERS:
+        for wrapper in wrappers:
             prefix = f"{wrapper}."
             inner = {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
             if inner:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from fna_lightning.errors import ConfigError
 
 START_DEVIATION = 1e-3
 """Architecture parameters start as N(0, 1e-3) (spec FNA 2.3)."""
@@ -31,6 +34,11 @@ class Choice(nn.Module):
         self.active: int | None = None
         self.weights: Tensor | None = None
         self.start = START_DEVIATION * torch.randn(len(self.names))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, which do not take part in the gradient of the mixture that is set."""
+        weights = None if self.weights is None else self.weights.detach()
+        return {**self.__dict__, "weights": weights}
 
     def mixture(self) -> Tensor:
         """(n,) the weights of the mixture.
@@ -76,13 +84,24 @@ class ValueChoice(Choice):
     one number governs several places.
 
     Args:
-        values: ascending, each once.
+        values: positive, ascending, each once.
+
+    Raises:
+        ConfigError: where they are not.
     """
+
+    _in_use: Tensor
 
     def __init__(self, values: Sequence[int]) -> None:
         super().__init__([str(value) for value in values])
+        if not values or min(values) < 1 or sorted(set(values)) != list(values):
+            raise ConfigError(
+                f"a choice between the numbers {list(values)}: give positive ones, ascending, each once"
+            )
         self.values = tuple(values)
-        self.largest = max(values)
+        self.largest = values[-1]
+        in_use = torch.arange(self.largest)[:, None] < torch.tensor(self.values)
+        self.register_buffer("_in_use", in_use, persistent=False)
 
     @property
     def value(self) -> int | None:
@@ -91,10 +110,7 @@ class ValueChoice(Choice):
 
     def prefix_weights(self) -> Tensor:
         """(largest,) how likely each channel is in use: the summed weights of all larger numbers."""
-        weights = self.mixture()
-        places = torch.arange(self.largest, device=weights.device)
-        values = torch.tensor(self.values, device=weights.device)
-        return (weights * (places[:, None] < values)).sum(dim=1)
+        return (self.mixture() * self._in_use).sum(dim=1)
 
 
 def weighted_sum(weights: Tensor, maps: Iterable[Tensor]) -> Tensor:

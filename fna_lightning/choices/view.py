@@ -92,9 +92,21 @@ class Choices:
 
         Raises:
             ConfigError: as `check_path`.
+            TypeError: where a choice is in no `Supernet`, or two of them are of one part.
         """
         self.check_path(path)
         taken = {id(choice): index for choice, index in zip(self, path, strict=True)}
-        supernets = [module for module in self._network.modules() if isinstance(module, Supernet)]
-        found = [net.architecture_of([taken[id(choice)] for choice in Choices(net)]) for net in supernets]
-        return {architecture.part: architecture for architecture in found}
+        found: dict[str, Architecture] = {}
+        left = dict(zip(taken, self.names, strict=True))
+        for supernet in (module for module in self._network.modules() if isinstance(module, Supernet)):
+            own = Choices(supernet)
+            architecture = supernet.architecture_of([taken[id(choice)] for choice in own])
+            if architecture.part in found:
+                raise TypeError(f"two supernets give an architecture of the {architecture.part}: make them one")
+            found[architecture.part] = architecture
+            left = {key: name for key, name in left.items() if key not in set(map(id, own))}
+        if left:
+            raise TypeError(
+                f"{', '.join(left.values())}: these choices are in no Supernet, which would derive them"
+            )
+        return found

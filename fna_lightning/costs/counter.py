@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -157,7 +158,7 @@ class _ParameterUse(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if not func.is_view:
-            for value in args:
+            for value in tree_leaves((args, kwargs)):
                 if isinstance(value, Tensor) and (key := _storage(value)) in self._parameters:
                     self._used[key] = max(self._used.get(key, 0), value.numel())
         return func(*args, **(kwargs or {}))

@@ -15,6 +15,10 @@ from fna_lightning.choices import Choice, Choices, ValueChoice
 from fna_lightning.costs.counter import METERS, Meter, on_meta
 from fna_lightning.costs.knapsack import Term
 from fna_lightning.costs.table import CostTable, Quantity
+from fna_lightning.errors import ConfigError
+
+_MOST_COMBINATIONS = 10_000
+"""Of the choices that one module's cost depends on: each is a run of the network on the meta device."""
 
 
 def tabulate(
@@ -32,6 +36,9 @@ def tabulate(
         input_size: in pixels.
         quantity: `madds`, or `params` of the network that a path is derived to.
         channels: C.
+
+    Raises:
+        ConfigError: where a scope depends on so many choices that its combinations cannot be counted.
     """
     shell = on_meta(network).eval()
     choices = Choices(shell)
@@ -41,6 +48,13 @@ def tabulate(
         tuple(sorted({numbers[id(part)] for part in scope.modules() if isinstance(part, Choice)}))
         for scope in scopes
     ]
+    for scope, own in zip(scopes, governing, strict=True):
+        if (combinations := math.prod(choices.sizes[number] for number in own)) > _MOST_COMBINATIONS:
+            names = ", ".join(choices.names[number] for number in own)
+            raise ConfigError(
+                f"the cost of a {type(scope).__name__} depends on {combinations:,} combinations of {names}: "
+                "let smaller modules hold the choices that they read"
+            )
     tables = [np.full([choices.sizes[number] for number in own], np.nan) for own in governing]
     fixed = 0.0
     while (path := _open_path(governing, tables, len(choices))) is not None:
@@ -57,7 +71,10 @@ def _scopes(module: nn.Module) -> Iterator[nn.Module]:
     """The outermost modules whose cost depends on choices, each once."""
     if isinstance(module, ValueChoice):
         return
-    if isinstance(module, Choice) or any(isinstance(child, ValueChoice) for child in module.children()):
+    # What only keeps modules together is never called, and costs nothing itself.
+    computes = not isinstance(module, (nn.ModuleList, nn.ModuleDict))
+    reads = computes and any(isinstance(child, ValueChoice) for child in module.children())
+    if isinstance(module, Choice) or reads:
         yield module
         return
     for child in module.children():

@@ -22,7 +22,7 @@ class ParameterAdaptation(AdaptationModule):
     Args:
         network: detector, segmenter or classifier with a `backbone`.
         task: its losses, predictions and metric.
-        architecture_text: the backbone's architecture in YAML, kept in checkpoints.
+        architecture_text: the architectures of the network's parts in YAML, kept in checkpoints.
         optimizer: made from the network's parameters.
         schedule: of the learning rate, stepped once an iteration.
         random_seed: fixes dropout, with the iteration.

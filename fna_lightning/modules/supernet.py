@@ -128,7 +128,8 @@ class SupernetAdaptation(AdaptationModule):
         if allowed and isinstance(self.trainer.strategy, ActivePathStrategy):
             average_gradients(update.parameters)
         if update.path:
-            self.progress |= {"loss": self.guard.loss, "path": "".join(map(str, update.path))}
+            between = "" if max(self.choices.sizes) <= 10 else "-"
+            self.progress |= {"loss": self.guard.loss, "path": between.join(map(str, update.path))}
         return allowed
 
 

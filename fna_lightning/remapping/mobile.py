@@ -24,10 +24,7 @@ Names = dict[nn.Module, str]
 @plan_from_seed.register(MobileSupernet)
 def _(target: StagedNetwork, seed: Seed, network: Backbone, strategy: Strategy) -> Plan:
     """Remap depth, width and kernel to every block of a backbone or a supernet."""
-    if not isinstance(network, MobileBackbone):
-        raise ConfigError(
-            f"the seed is of kind {seed.architecture.kind}, the network to train of kind mobile: give remap=random"
-        )
+    assert isinstance(network, MobileBackbone), "of the target's kind"
     own, names = _names(target), _names(network)
     plan: Plan = []
     for layer, source in _pairs(target, network):

@@ -103,8 +103,10 @@ def place_vector(source: Tensor, own: Tensor, outputs: ChannelMap) -> Tensor:
     """A per-channel tensor: the entries that `outputs` carries, and between them what `own` has there already."""
     if own.dim() == 0:
         return source.clone()
-    result = own.clone()
-    result[outputs.carried] = source.index_select(0, outputs.sources[outputs.carried])
+    # On the seed's side: the target may lie on a GPU by now, and seeds are sometimes stored in half precision.
+    result = own.to(source.device, copy=True)
+    carried = source.index_select(0, outputs.sources[outputs.carried])
+    result[outputs.carried] = carried.to(result.dtype)
     return result
 
 

@@ -38,7 +38,8 @@ Plan = list[Move]
 def plan_from_seed(target: nn.Module, seed: Seed, network: Backbone, strategy: Strategy) -> Plan:
     """Which convolutions of `target` take their parameters from which of the seed's, channel by channel.
 
-    Every kind of network registers its own rule, beside the others in this room.
+    Every kind of network registers its own rule, beside the others in this room, for its backbones and its
+    supernets: what one rule is registered for is of one kind.
 
     Args:
         target: a backbone, a supernet or a head.
@@ -54,7 +55,12 @@ def plan_from_seed(target: nn.Module, seed: Seed, network: Backbone, strategy: S
         CheckpointError: where a tensor that is needed is missing.
     """
     del network, strategy
-    raise ConfigError(
+    raise no_rule(target, seed)
+
+
+def no_rule(target: nn.Module, seed: Seed) -> ConfigError:
+    """What to raise where nothing can be carried over."""
+    return ConfigError(
         f"no parameters can be carried over from a seed of kind {seed.architecture.kind} to a "
         f"{type(target).__name__}: give remap=random"
     )

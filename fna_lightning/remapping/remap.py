@@ -12,7 +12,7 @@ from fna_lightning.blocks import Backbone
 from fna_lightning.checkpoints import Seed
 from fna_lightning.errors import CheckpointError
 from fna_lightning.remapping.placing import Placed, place_seed, place_supernet
-from fna_lightning.remapping.plan import plan_from_seed
+from fna_lightning.remapping.plan import no_rule, plan_from_seed
 from fna_lightning.remapping.report import OWN, Entry, RemapReport
 from fna_lightning.remapping.strategies import strategy_named
 
@@ -39,12 +39,15 @@ def remap(
 
     Raises:
         CheckpointError: where tensors are missing or do not fit the seed's architecture.
-        ConfigError: for an unknown strategy, where no rule joins seed and target, or where stages differ.
+        ConfigError: for an unknown strategy, where seed and target are of two kinds, or where stages differ.
     """
     rule = strategy_named(strategy)
     placed: Placed = {}
     if rule is not None and seed is not None:
-        plan = plan_from_seed(target, seed, _structure(seed), rule)
+        network = _structure(seed)
+        if plan_from_seed.dispatch(type(network)) is not plan_from_seed.dispatch(type(target)):
+            raise no_rule(target, seed)
+        plan = plan_from_seed(target, seed, network, rule)
         placed |= place_seed(plan, seed, target.state_dict(), rule)
     if rule is not None and supernet_state is not None:
         placed |= place_supernet(target, supernet_state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fna_lightning.files import write_text
@@ -48,6 +48,18 @@ class RemapReport:
         counts = Counter(entry.how for entry in self.entries)
         parts = ", ".join(f"{number} {how}" for how, number in sorted(counts.items()))
         return f"remapped {self.origin or 'seed'} by {self.strategy!r}: {len(self.entries)} tensors, {parts}"
+
+    def __add__(self, other: RemapReport) -> RemapReport:
+        """Both, one after the other."""
+        return replace(self, entries=self.entries + other.entries)
+
+    def under(self, part: str) -> RemapReport:
+        """The same with the name of the network's part before every tensor's."""
+        entries = (
+            replace(entry, target=f"{part}.{entry.target}", source=entry.source and f"{part}.{entry.source}")
+            for entry in self.entries
+        )
+        return replace(self, entries=tuple(entries))
 
     def save(self, path: str | Path) -> None:
         """Write the entries as CSV."""

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from fna_lightning.architectures import load_parts
 from fna_lightning.errors import UserError
 from fna_lightning.files import write_text
-from fna_lightning.reporting.pictures import draw_alphas, draw_architecture, draw_curves, to_png
+from fna_lightning.reporting.pictures import draw_alphas, draw_architecture, draw_curves, has_drawing, to_png
 from fna_lightning.reporting.results import monitored, read_results
 from fna_lightning.reporting.tables import cost_lines
 from fna_lightning.reporting.units import metric_text
@@ -142,8 +142,14 @@ def _pictures(folder: Path, given: Mapping[str, Figure]) -> str:
 
 
 def _networks(path: Path) -> list[Figure]:
-    """One figure for each part of the network that has an architecture."""
-    return [draw_architecture(architecture) for architecture in load_parts(path).values()]
+    """One figure for each part of the network whose kind of architecture has a drawing.
+
+    Raises:
+        ArchitectureError: where none has.
+    """
+    architectures = list(load_parts(path).values())
+    drawn = list(filter(has_drawing, architectures))
+    return [draw_architecture(architecture) for architecture in drawn or architectures]
 
 
 def _fitting(figures: list[Figure]) -> Any:

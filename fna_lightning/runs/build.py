@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 import lightning as L
 import torch
@@ -34,9 +36,9 @@ from fna_lightning.checkpoints import (
     Seed,
     checkpoint_of,
     load_seed,
+    network_tensors_of,
     read_file,
     require_finite,
-    tensors_of,
 )
 from fna_lightning.data.base import DataModule
 from fna_lightning.data.checking.problems import warn
@@ -119,20 +121,42 @@ def map_settings(config: DictConfig, architecture: Architecture) -> dict[str, An
 
 
 def build_space(config: DictConfig, parts: Mapping[str, Architecture]) -> Any:
-    """What is searched, from the architecture of its part where the run has one."""
+    """What is searched: a space with a `base` begins with the architecture of its part.
+
+    Raises:
+        ConfigError: where there is none of that kind, or a setting of the space is wrong.
+    """
     space = make(config.space)
-    part = space.func.part
-    return space(parts[part]) if part in parts else space()
+    if not isinstance(space, partial):
+        return space
+    cls: Any = space.func
+    if "base" not in inspect.signature(space).parameters:
+        return space()
+    base, kind = parts.get(cls.part), get_type_hints(cls)["base"]
+    if not isinstance(base, kind):
+        found = f"is of kind {base.kind}" if base else f"holds none of the {cls.part}"
+        raise ConfigError(f"architecture: {found}, where {cls.__name__} begins with one of kind {kind.kind}")
+    return space(base=base)
 
 
 def build_network(
     config: DictConfig, backbone: Backbone, num_classes: int, parts: Mapping[str, Any] = MappingProxyType({})
 ) -> Network:
-    """The detector, segmenter or classifier around `backbone`; architecture or space of its head from `parts`."""
+    """The detector, segmenter or classifier around `backbone`; architecture or space of its head from `parts`.
+
+    Raises:
+        ConfigError: for a head that the detector does not take, or one that it needs and that is not there.
+    """
     own = [key for key in config.detector if key not in _OF_BACKBONE]
-    settings = cast("DictConfig", OmegaConf.masked_copy(config.detector, own))
+    build = make(cast("DictConfig", OmegaConf.masked_copy(config.detector, own)))
     head = {"head": parts["head"]} if "head" in parts else {}
-    return make(settings)(backbone=backbone, num_classes=num_classes, **head)
+    wanted = inspect.signature(build).parameters.get("head")
+    name = config.detector._target_.rsplit(".", 1)[-1]
+    if head and wanted is None:
+        raise ConfigError(f"architecture: holds one of the head, which detector={name} has built in; leave it out")
+    if not head and wanted is not None and wanted.default is wanted.empty:
+        raise ConfigError(f"architecture: holds none of the head, which detector={name} needs; add it")
+    return build(backbone=backbone, num_classes=num_classes, **head)
 
 
 def build_data(config: DictConfig, task: Task[Any]) -> DataModule[Any]:
@@ -194,7 +218,7 @@ def build_remapping(config: DictConfig, folder: Path) -> RemappingCallback:
         if config.remap.supernet is None:
             raise ConfigError(f"remap.source={source} needs remap.supernet=<run directory of the search>")
         path = checkpoint_of(config.remap.supernet)
-        supernet_state = tensors_of(read_file(path), path)
+        supernet_state = network_tensors_of(read_file(path), path)
         require_finite(supernet_state, path)
     seed = None if source == "supernet" else build_seed(config)
     return RemappingCallback(seed, config.remap.strategy, supernet_state, folder / "remapping.csv")

@@ -24,6 +24,7 @@ from fna_lightning.files import CONF_DIR
 from fna_lightning.runs.composition import checked
 from fna_lightning.runs.hints import did_you_mean
 from fna_lightning.runs.ranks import is_first_to_say, rank
+from fna_lightning.targets import import_allowed
 
 _show_traceback = False
 _FULL_ERROR, _ASKED = "HYDRA_FULL_ERROR", "FNA_LIGHTNING_FULL_ERROR"
@@ -50,6 +51,8 @@ def launch(main: Callable[[], Any], script: str) -> None:
     _show_traceback = os.environ[_ASKED] == "1"
     # Makes Hydra raise errors to us, instead of printing its own page and leaving with 1.
     os.environ[_FULL_ERROR] = "1"
+    with friendly():
+        import_allowed()
     with friendly(), checked(entry_name(script) if _single_run(sys.argv[1:]) else None):
         main()
 

@@ -130,7 +130,8 @@ class Cost(CountedCost):
     log_base: PositiveAmount
     """Tau: base of that logarithm."""
     target: PositiveAmount | None
-    """Cost of the whole backbone towards which the objective pulls; the limit as well, where there is no other."""
+    """Cost towards which the objective pulls, of the backbone, or of the network if a head is searched; also the
+    limit, where there is no other."""
     quantity: Quantity = "madds"
     """What is counted and limited: multiply-adds or parameters."""
     limit: PositiveAmount | None = None

@@ -38,7 +38,7 @@ class CostObjective:
         if self.log_base <= 0 or self.log_base == 1:
             raise ConfigError(f"cost.log_base={self.log_base}: give a positive number other than 1")
         if self.target is not None and self.target <= 0:
-            raise ConfigError(f"cost.target={self.target}: give multiply-adds, such as 3.0e9")
+            raise ConfigError(f"cost.target={self.target}: give multiply-adds or parameters, such as 3.0e9")
 
     def __call__(self, cost: CostTable, weights: Sequence[Tensor]) -> Tensor:
         """Scalar float64, differentiable in the mixture's `weights`.

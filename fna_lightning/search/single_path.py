@@ -80,9 +80,10 @@ class SinglePathTraining:
     def weight_step(
         self, batch: Any, optimizer: Stepper, iteration: int, probabilities: Sequence[Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Train the weights of one drawn path; nothing else moves, momentum and decay included.
+        """Train the weights of one drawn path; no other parameter moves, momentum and decay included.
 
-        Parameters off the path get no gradient, and optimisers pass those over.
+        Parameters off the path get no gradient, and optimisers pass those over. A parameter of which the path
+        takes a slice is a parameter of the path: the rest of it decays and goes on by its momentum.
 
         Args:
             batch: what `losses` takes.

@@ -276,13 +276,6 @@ def test_a_directory_without_architecture(tmp_path):
         load_architecture(tmp_path)
 
 
-def test_sorting_moves_skips_to_the_end():
-    found = parse_architecture("[[8, 8], ['k3_e6', 'skip', 'k5_e3'], 1]|[[8, 9], ['k7_e1', 'skip'], 2]")
-    assert str(found.sorted()) == "[[8, 8], ['k3_e6', 'k5_e3', 'skip'], 1]|\n[[8, 9], ['k7_e1', 'skip'], 2]"
-    # The index by which remapping counts is the same with and without.
-    assert found.stages[0].operations == found.sorted().stages[0].operations == (Operation(3, 6), Operation(5, 3))
-
-
 @pytest.mark.parametrize(
     ("output_stride", "expected"),
     [

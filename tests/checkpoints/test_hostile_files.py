@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from fna_lightning.checkpoints import checkpoint_of, load_seed, read_file, tensors_of
+from fna_lightning.checkpoints import checkpoint_of, load_seed, read_file, weights_of
 from fna_lightning.errors import CheckpointError
 
 # Damaged bytes give all kinds of protocol numbers.
@@ -74,7 +74,7 @@ def whole(request, tmp_path):
 
 
 def test_whole_files_are_read(whole):
-    assert set(tensors_of(read_file(whole), whole)) == {f"stages.{i}.conv.weight" for i in range(4)}
+    assert set(weights_of(read_file(whole)).plain) == {f"stages.{i}.conv.weight" for i in range(4)}
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.1, 0.5, 0.9, 0.999])
@@ -169,4 +169,4 @@ def test_directories_without_checkpoints(tmp_path):
 def test_tensors_are_stripped_of_every_prefix():
     tensor = torch.zeros(1)
     content = {"state_dict": {"module.backbone.a": tensor, "module.neck.b": tensor, "step": 3}, "a": tensor}
-    assert tensors_of(content, "file") == {"a": tensor}
+    assert weights_of(content).plain == {"a": tensor}

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.models import mobilenet_v2
 
 from fna_lightning.backbones import build_backbone
-from fna_lightning.checkpoints import load_seed, tensors_of, weights_of
+from fna_lightning.checkpoints import load_seed, weights_of
 from fna_lightning.errors import CheckpointError, UserError
 from fna_lightning.remapping import remap
 from fna_lightning.runs.build import build_seed, load_parameters
@@ -148,7 +148,7 @@ def test_two_networks_in_one_file_are_named(load):
 def test_mappings_that_hold_themselves_end():
     content = {"state_dict": {"a": torch.zeros(1)}}
     content["state_dict"]["state_dict"] = content
-    assert set(tensors_of(content, "file")) == {"a"}
+    assert set(weights_of(content).plain) == {"a"}
 
 
 # Averages of weights

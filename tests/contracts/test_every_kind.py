@@ -1,5 +1,7 @@
 """What every kind of architecture must hold to: data, text, files, levels, parts."""
 
+import itertools
+
 import pytest
 import torch
 from systems import ARCHITECTURES, SIZE, SYSTEMS
@@ -26,6 +28,8 @@ every_kind = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 every_backbone = pytest.mark.parametrize(
     "architecture", [each for each in ARCHITECTURES if each.part == "backbone"], ids=str
 )
+
+BACKBONES = {each.kind: each for each in ARCHITECTURES if each.part == "backbone"}
 
 
 @every_kind
@@ -92,12 +96,8 @@ def test_a_seed_of_one_architecture_is_copied_whole(architecture, randomise):
     assert all(torch.equal(value, state[name]) for name, value in target.state_dict().items())
 
 
-def test_a_seed_of_another_kind_is_named(small, randomise):
-    kinds = {each.kind: each for each in ARCHITECTURES if each.part == "backbone"}
-    assert len(kinds) > 1
-    for kind, architecture in kinds.items():
-        if kind == small.kind:
-            continue
-        seed = Seed(architecture, randomise(build_backbone(architecture)).state_dict())
-        with pytest.raises(ConfigError, match=f"kind {kind}.*remap=random"):
-            remap(seed, build_backbone(small, (3,)))
+@pytest.mark.parametrize(("kind", "other"), itertools.permutations(BACKBONES, 2))
+def test_a_seed_of_another_kind_is_named(kind, other, randomise):
+    seed = Seed(BACKBONES[kind], randomise(build_backbone(BACKBONES[kind])).state_dict())
+    with pytest.raises(ConfigError, match=f"kind {kind}.*remap=random"):
+        remap(seed, build_backbone(BACKBONES[other]))

@@ -10,6 +10,7 @@ from torchvision.models import mobilenet_v2
 from fna_lightning.architectures import load_architecture, parse_architecture
 from fna_lightning.backbones import build_backbone
 from fna_lightning.costs import Cost, count
+from fna_lightning.costs.counter import ParamsMeter, on_meta
 
 # Networks found by DenseNAS with widths of their own, as NAA's configurations carry them.
 DENSENAS = {
@@ -165,3 +166,19 @@ def test_shared_parameters_count_once():
 
 def test_text():
     assert str(Cost(4_847_148_800, 1_811_712)) == "4,847.15 M multiply-adds, 1.812 M parameters"
+
+
+def test_parameters_in_lists_count():
+    class Joined(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = nn.ParameterList(
+                [nn.Parameter(torch.ones(2, 3, 1, 1)), nn.Parameter(torch.ones(1, 3, 1, 1))]
+            )
+
+        def forward(self, x):
+            return nn.functional.conv2d(x, torch.cat(list(self.parts)))
+
+    with ParamsMeter(on_meta(Joined())) as meter:
+        meter.run((3, 4, 4))
+        assert meter.total() == 9

@@ -5,7 +5,7 @@ Figures are made object by object: nothing here touches pyplot, its global state
 
 import fna_lightning.reporting.pictures.mobile  # noqa: F401 - registers its drawing
 from fna_lightning.reporting.pictures.alphas import draw_alphas
-from fna_lightning.reporting.pictures.architecture import draw_architecture
+from fna_lightning.reporting.pictures.architecture import draw_architecture, has_drawing
 from fna_lightning.reporting.pictures.curves import draw_curves
 from fna_lightning.reporting.pictures.detections import draw_detections
 from fna_lightning.reporting.pictures.mobile import draw_mobile
@@ -22,6 +22,7 @@ __all__ = [
     "draw_mobile",
     "draw_pareto",
     "draw_segmentations",
+    "has_drawing",
     "pareto_front",
     "save_picture",
     "to_png",

@@ -18,3 +18,8 @@ def draw_architecture(architecture: Architecture) -> Figure:
         ArchitectureError: for a kind of network that there is no drawing of.
     """
     raise ArchitectureError(f"{type(architecture).__name__}: there is no picture of this kind of network")
+
+
+def has_drawing(architecture: Architecture) -> bool:
+    """Whether `draw_architecture` draws its kind."""
+    return draw_architecture.dispatch(type(architecture)) is not draw_architecture.dispatch(object)

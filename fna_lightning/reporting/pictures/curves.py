@@ -28,6 +28,7 @@ _SEARCH = {
     "entropy": "Entropy of choices (1: undecided)",
     "skip_share": "Mean probability of skip",
     "expected_madds": "Expected multiply-adds",
+    "expected_params": "Expected parameters",
 }
 _SMOOTH_FROM = 100
 """Points from which on a noisy loss is drawn as its moving mean."""
@@ -128,7 +129,7 @@ def _search(series: Mapping[str, Series]) -> Figure | None:
         plain(axes, _SEARCH[name], "iteration", name.replace("_", " "))
         axes.title.set_fontsize(9)
         axes.plot(*found[name], color=COLOURS[0], linewidth=1.6)
-        if name == "expected_madds":
+        if name.startswith("expected_"):
             counts_on(axes.yaxis)
         else:
             axes.set_ylim(-0.02, 1.02)
