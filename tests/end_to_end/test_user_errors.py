@@ -216,6 +216,7 @@ SETTINGS = [
     ("train", ["remap.source=nothing"], ["remap.source=nothing", "seed, supernet, mixed"]),
     ("train", ["data.classes=9"], ["data.classes=9"]),
     ("train", ["seed=custom", "seed.weights=missing.pth"], ["missing.pth", "no such file"]),
+    ("train", ["seed=custom", "seed.weights=a/epoch=3.ckpt"], ["a/epoch=3.ckpt: no such file"]),
     ("train", ["seed=custom", "seed.weights=imagenet"], ["seed.weights=imagenet"]),
     ("train", ["architecture=nothing"], ["nothing", "mobilenet_v2"]),
     ("train", ["checkpoint=nothing.ckpt"], ["nothing.ckpt", "no such file"]),
