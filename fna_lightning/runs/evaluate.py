@@ -27,7 +27,12 @@ def evaluate(config: DictConfig) -> float:
 
     Returns:
         The task's monitored score.
+
+    Raises:
+        ConfigError: where nothing is to be scored.
     """
+    if config.trainer.limit_val_batches == 0:
+        raise ConfigError("trainer.limit_val_batches=0: nothing would be scored; leave it out or give 1 or more")
     folder = begin(config)
     checkpoint = checkpoint_of(config.checkpoint)
     _adopt(config, checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from omegaconf import DictConfig
@@ -20,7 +21,7 @@ def train(config: DictConfig) -> float:
     """Carry parameters over, train, score the last checkpoint, write the results down.
 
     Returns:
-        The task's monitored score, for sweeps.
+        The task's monitored score, for sweeps; NaN where there is no validation.
     """
     folder = begin(config)
     parts = build.resolve_parts(config)
@@ -47,23 +48,26 @@ def train(config: DictConfig) -> float:
         build.build_groups(config),
     )
     clock = Timekeeper()
-    callbacks += [clock, *build.build_recording(config, folder, f"val/{task.monitor}")]
+    scored = config.trainer.limit_val_batches != 0
+    callbacks += [clock, *build.build_recording(config, folder, f"val/{task.monitor}" if scored else None)]
     trainer = build.build_trainer(config, folder, callbacks, gradient_clip_val=config.clip)
     save_config(config, folder)
     save_parts(parts, folder)
     trainer.fit(module, datamodule=data, ckpt_path=build.resume_path(config, folder))
-    trainer.validate(module, datamodule=data, verbose=False)
+    if scored:
+        trainer.validate(module, datamodule=data, verbose=False)
+    scores = module.scores or {task.monitor: math.nan}
     if trainer.is_global_zero:
         conclude(
             config,
             folder,
             title="Parameter adaptation",
-            metrics=module.scores,
-            objective=module.scores[task.monitor],
+            metrics=scores,
+            objective=scores[task.monitor],
             network=module.network,
             clock=clock,
             left_out=build.left_out(data, guard),
-            pictures=sample_pictures(module),
+            pictures=sample_pictures(module) if scored else None,
             next_command=f"python evaluate.py checkpoint={relative_path(folder)}",
         )
-    return module.scores[task.monitor]
+    return scores[task.monitor]
