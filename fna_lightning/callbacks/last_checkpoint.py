@@ -90,7 +90,7 @@ class LastCheckpoint(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Leave if this process was asked to; within an epoch, before which nothing was saved, the next step does."""
+        """Leave if this process was asked to; within an epoch, where nothing is saved yet, the next step does."""
         if validates_training(trainer) and self._validation_due and self._received is not None:
             self._leave(trainer, cast("AdaptationModule", pl_module), EXIT_CODES[self._received])
 

@@ -30,12 +30,15 @@ from fna_lightning.architectures import (
 from fna_lightning.blocks import Backbone, Network
 from fna_lightning.callbacks import ConfigConsensus, LastCheckpoint, ProgressBar, RemappingCallback, RunLog
 from fna_lightning.checkpoints import PUBLISHED, Seed, checkpoint_of, load_seed, read_file, tensors_of
+from fna_lightning.choices import Choices
+from fna_lightning.costs.counter import on_meta
 from fna_lightning.data.base import DataModule
 from fna_lightning.errors import ConfigError, UserError
 from fna_lightning.files import write_text
 from fna_lightning.modules import ParameterGroups, StepGuard
 from fna_lightning.runs.checkpoint_io import WholeCheckpoints
 from fna_lightning.runs.folder import plain
+from fna_lightning.runs.processes import count_devices
 from fna_lightning.runs.ranks import rank
 from fna_lightning.tasks.base import Task
 
@@ -150,6 +153,24 @@ def check_task(data: DataModule[Any], task: Task[Any], config: DictConfig) -> No
             f"data={config.data._target_.rsplit('.', 1)[-1]} is for {data.kind}, "
             f"but detector={config.detector._target_.rsplit('.', 1)[-1]} for {task.kind}: choose two that fit"
         )
+
+
+@torch.no_grad()
+def check_batch(config: DictConfig, network: Network, data: DataModule[Any]) -> None:
+    """Run the network without numbers on a batch of a single training picture, where that is what it will get.
+
+    Raises:
+        ConfigError: where such a picture is too small for its batch norms, see `Network`.
+    """
+    synchronised = (
+        config.strategy.sync_batchnorm and count_devices(config.strategy) * config.strategy.num_nodes > 1
+    )
+    if data.batch_size == 1 and data.train_dataset is not None and not synchronised:
+        batch = data.train_dataset.collate([data.train_dataset[0, 0]])
+        shell = on_meta(network).train()
+        choices = Choices(shell)
+        choices.set_path([0] * len(choices))
+        shell(batch.images.to("meta"))
 
 
 def build_seed(config: DictConfig) -> Seed | None:

@@ -16,8 +16,12 @@ from fna_lightning.settings import Built, Count, Group, Limit, Optimizer, Positi
 
 RandomSeed = Annotated[int, Limit(lambda number: 0 <= number < 2**32, "from 0 to 4294967295")]
 Fraction = Annotated[float, Limit(lambda share: 0 < share <= 1, "above 0, at most 1")]
-_EPOCHS = "trainer.max_epochs instead, by which schedules go"
 RemapStrategy = Annotated[str, Limit(lambda name: name in STRATEGIES, f"one of {', '.join(STRATEGIES)}")]
+# In place of what Lightning would here count or end in another way without a word.
+_EPOCHS = "trainer.max_epochs instead, by which schedules go"
+_ACCUMULATE = "1 and a larger data.batch_size: schedules count batches"
+_OVERFIT = "0 and trainer.limit_train_batches: data sets have their own order"
+_DEV_RUN = "false and trainer.max_epochs=1 trainer.limit_train_batches=1 trainer.limit_val_batches=1"
 
 
 @dataclass
@@ -51,26 +55,15 @@ class Trainer(Built):
     limit_val_batches: Count | Fraction | None
     """Batches of a validation, or which share of them; 0 leaves validations out."""
 
-    # What Lightning has besides, and would here end or count training in another way without a word.
     max_steps: Annotated[Any, Limit(lambda steps: steps == -1, f"{_EPOCHS}, and trainer.limit_train_batches")]
     """An end before that of the schedule; of a search, by the steps of both its optimisers."""
     min_steps: Annotated[Any, Limit(lambda steps: steps is None, _EPOCHS)]
     """A later end, likewise."""
-    accumulate_grad_batches: Annotated[
-        Any, Limit(lambda number: number == 1, "1 and a larger data.batch_size: schedules count batches")
-    ]
+    accumulate_grad_batches: Annotated[Any, Limit(lambda number: number == 1, _ACCUMULATE)]
     """Batches of an update."""
-    overfit_batches: Annotated[
-        Any, Limit(lambda number: number == 0, "0 and trainer.limit_train_batches: data sets have their own order")
-    ]
+    overfit_batches: Annotated[Any, Limit(lambda number: number == 0, _OVERFIT)]
     """Batches that are trained on and scored alike."""
-    fast_dev_run: Annotated[
-        Any,
-        Limit(
-            lambda number: not number,
-            "false and trainer.max_epochs=1 trainer.limit_train_batches=1 trainer.limit_val_batches=1",
-        ),
-    ]
+    fast_dev_run: Annotated[Any, Limit(lambda number: not number, _DEV_RUN)]
     """A run of some batches, without its log."""
     barebones: Annotated[Any, Limit(lambda on: not on, "false: a run keeps its checkpoints and its log")]
     """A run without either."""

@@ -47,6 +47,7 @@ def search(config: DictConfig) -> float:
     backbone = build_supernet(space, **maps) if in_backbone else build_backbone(parts["backbone"], **maps)
     data = build.build_data(config, task)
     network = build.build_network(config, backbone, data.num_classes, {**parts, space.part: space})
+    build.check_batch(config, network, data)
     network = build.prepare_network(config, network)
     guard = build.build_guard(config)
     cost, limit = _count(config, network)

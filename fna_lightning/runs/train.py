@@ -29,7 +29,9 @@ def train(config: DictConfig) -> float:
     remapping = build.build_remapping(config, folder)
     backbone = build_backbone(parts["backbone"], **build.map_settings(config, parts["backbone"]))
     data = build.build_data(config, task)
-    network = build.prepare_network(config, build.build_network(config, backbone, data.num_classes, parts))
+    network = build.build_network(config, backbone, data.num_classes, parts)
+    build.check_batch(config, network, data)
+    network = build.prepare_network(config, network)
     callbacks: list[Any] = [remapping]
     if config.checkpoint is not None:
         build.load_parameters(network, config.checkpoint)

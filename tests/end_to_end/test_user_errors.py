@@ -198,6 +198,12 @@ SETTINGS = [
     ("train", ["strategy.accelerator=abacus"], ["abacus"]),
     ("search", ["search.weight_steps=0"], ["search.weight_steps=0"]),
     ("search", ["search.share=1"], ["share", "1"]),
+    (
+        "train",
+        ["data.batch_size=1", "data.size=[32,32]"],
+        ["data.batch_size=1: a picture of 32x32", "give 2 or more"],
+    ),
+    ("search", ["data.batch_size=1", "data.size=[32,32]"], ["data.batch_size=1: a picture of 32x32"]),
     ("search", ["cost.target=1e3"], ["cannot be met"]),
     ("search", ["cost.log_base=1"], ["cost.log_base=1"]),
     ("search", ["++space.depths={2:2,9:2}"], ["stage 9"]),
