@@ -55,8 +55,9 @@ class AdaptationModule(EvaluationModule):
         return self.network.backbone
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the architecture with its weights, as YAML text, and the count of iterations."""
+        """Keep with the weights the architecture, as YAML text, and what the labels stand for; and the counts."""
         checkpoint["architecture"] = self._architecture_text
+        checkpoint["class_names"] = list(self.trainer.datamodule.class_names)  # pyright: ignore[reportAttributeAccessIssue]
         checkpoint["iteration"] = self.iteration
         checkpoint["guard"] = self.guard.state_dict()
 

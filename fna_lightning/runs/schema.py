@@ -264,6 +264,8 @@ class EvaluateSettings(Settings):
     """Checkpoint or run directory."""
     save_predictions: bool
     """Whether to write a file for every picture, where the task has such."""
+    classes: dict[str | int, str | int] | None = None
+    """Names in the data set and the network's names for them, where the two differ."""
     data: AdoptedData | None = None
     task: Adopted | None = None
     architecture: dict[str, Any] | None = None

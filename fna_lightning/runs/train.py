@@ -29,6 +29,10 @@ def train(config: DictConfig) -> float:
     remapping = build.build_remapping(config, folder)
     backbone = build_backbone(parts["backbone"], **build.map_settings(config, parts["backbone"]))
     data = build.build_data(config, task)
+    if config.checkpoint is not None:
+        build.match_classes(
+            data, config.checkpoint, "to train another set's, give the run as seed.weights instead"
+        )
     network = build.build_network(config, backbone, data.num_classes, parts)
     build.check_batch(config, network, data)
     network = build.prepare_network(config, network)

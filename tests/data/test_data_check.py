@@ -290,7 +290,7 @@ class Listed(EpochDataset):
     def load(self, index, seed):
         raise NotImplementedError
 
-    collate = load
+    collate = renumber = load
 
 
 class ListedModule(DataModule):
