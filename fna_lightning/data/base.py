@@ -196,6 +196,11 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
             )
             raise SetError(Problem(Kind.SET, val.source, what, "give both the same"))
 
+    def totals(self) -> dict[str, dict[str, int]]:
+        """What there is after `setup`, counted: split -> title -> number."""
+        datasets = {"training": self.train_dataset, "validation": self.val_dataset}
+        return {split: dataset.totals() for split, dataset in datasets.items() if dataset is not None}
+
     def match_classes(self, names: Sequence[str], renamed: Mapping[str, str] | None = None) -> None:
         """Number the classes as a network does that was trained on another set of them; after `setup`.
 

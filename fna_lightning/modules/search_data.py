@@ -38,6 +38,10 @@ class SearchData(L.LightningDataModule):
         """As in the data set."""
         return self.data.class_names
 
+    def totals(self) -> dict[str, dict[str, int]]:
+        """As of the data set."""
+        return self.data.totals()
+
     def prepare_data(self) -> None:
         """As the data set does."""
         self.data.prepare_data()

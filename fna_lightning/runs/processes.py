@@ -65,9 +65,12 @@ def run_job(script: str, work: Callable[[DictConfig], float], config: DictConfig
     Returns:
         The job's objective, for sweeps.
     """
+    from fna_lightning.runs.resume import check_resume  # which needs this file
+
     # On another machine or in a worker of joblib's, an exit would lose the message: Hydra carries the error home.
     with contextlib.nullcontext() if _away() else friendly():
         check_types(config, entry_name(script))
+        check_resume(config, run_folder(), entry_name(script))
         outer = outer_launcher(os.environ)
         processes = processes_to_start(config.strategy, _is_multirun(), outer)
         if processes == 0:

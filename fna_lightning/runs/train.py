@@ -14,6 +14,7 @@ from fna_lightning.modules import ParameterAdaptation
 from fna_lightning.reporting.tables import relative_path
 from fna_lightning.runs import build
 from fna_lightning.runs.folder import begin, conclude, save_config
+from fna_lightning.runs.resume import check_same_data
 from fna_lightning.runs.samples import sample_pictures
 
 
@@ -26,19 +27,20 @@ def train(config: DictConfig) -> float:
     folder = begin(config)
     parts = build.resolve_parts(config)
     task = build.make(config.task)
-    remapping = build.build_remapping(config, folder)
+    resumed = build.resume_path(config, folder)
+    # A run that goes on has its parameters, and needs no file that they came from.
+    begun_from = None if resumed else config.checkpoint
+    callbacks: list[Any] = [] if resumed else [build.build_remapping(config, folder)]
     backbone = build_backbone(parts["backbone"], **build.map_settings(config, parts["backbone"]))
     data = build.build_data(config, task)
-    if config.checkpoint is not None:
-        build.match_classes(
-            data, config.checkpoint, "to train another set's, give the run as seed.weights instead"
-        )
+    check_same_data(config, folder, data)
+    if begun_from is not None:
+        build.match_classes(data, begun_from, "to train another set's, give the run as seed.weights instead")
     network = build.build_network(config, backbone, data.num_classes, parts)
     build.check_batch(config, network, data)
     network = build.prepare_network(config, network)
-    callbacks: list[Any] = [remapping]
-    if config.checkpoint is not None:
-        build.load_parameters(network, config.checkpoint)
+    if begun_from is not None:
+        build.load_parameters(network, begun_from)
         callbacks = []
     if config.remap.calibration_batches:
         callbacks.append(BatchNormCalibration(config.remap.calibration_batches))
@@ -59,7 +61,7 @@ def train(config: DictConfig) -> float:
     trainer = build.build_trainer(config, folder, callbacks, gradient_clip_val=config.clip)
     save_config(config, folder)
     save_parts(parts, folder)
-    trainer.fit(module, datamodule=data, ckpt_path=build.resume_path(config, folder))
+    trainer.fit(module, datamodule=data, ckpt_path=resumed)
     if scored:
         trainer.validate(module, datamodule=data, verbose=False)
     scores = module.scores or {task.monitor: math.nan}

@@ -290,8 +290,8 @@ OF_OTHERS = [
     ("train", "search", ("checkpoint", "clip", "optimizer", "schedule")),
     ("train", "evaluate", ("clip", "parameters", "remap", "seed")),
     ("search", "evaluate", ("parameters", "remap", "search", "seed", "space", "train_with")),
-    ("evaluate", "train", ("save_predictions",)),
-    ("evaluate", "search", ("checkpoint", "save_predictions")),
+    ("evaluate", "train", ("classes", "save_predictions")),
+    ("evaluate", "search", ("checkpoint", "classes", "save_predictions")),
 ]
 
 
