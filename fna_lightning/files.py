@@ -51,4 +51,4 @@ def _flush_folder(folder: Path) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8, as it is, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_bytes(text.encode())
+        temporary.write_text(text, encoding="utf-8", newline="")
