@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from fna_lightning.blocks.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from fna_lightning.errors import ConfigError
+
+_TOO_FEW = "Expected more than 1 value per channel"  # how torch's batch norms, synchronised or not, put it
 
 
 class Backbone(nn.Module):
@@ -56,6 +58,23 @@ class Network(nn.Module):
         self.num_classes = num_classes
         self.normalize = Normalize(mean, std)
         self.backbone = backbone
+
+    def __call__(self, images: Tensor, *more: Any, **named: Any) -> Any:
+        """Run the network on (N, 3, H, W) images.
+
+        Raises:
+            ConfigError: in training, where one image is so small that a batch norm has a single value a channel.
+        """
+        try:
+            return super().__call__(images, *more, **named)
+        except ValueError as error:
+            if not str(error).startswith(_TOO_FEW):
+                raise
+            number, height, width = images.shape[0], *images.shape[-2:]
+            raise ConfigError(
+                f"data.batch_size={number}: a picture of {height}x{width} (height x width) leaves a batch norm "
+                "one value per channel, which is too few to train; give 2 or more"
+            ) from error
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts that have an architecture of their own, by name; one whose head is searched adds `head`."""

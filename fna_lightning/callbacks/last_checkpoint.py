@@ -35,8 +35,8 @@ class LastCheckpoint(Checkpoint):
     """Writes `last.ckpt` after every epoch, every so many iterations, and when the process is asked to stop.
 
     Asked by Ctrl+C, SIGTERM, or a scheduler's warning (SIGUSR1, SIGUSR2), a run finishes its step, writes the
-    checkpoint and leaves by the code in `EXIT_CODES`, all ranks after the same step. During a validation it
-    leaves at once: the checkpoint was written before, and the resumed run validates first. After a scheduler's
+    checkpoint and leaves by the code in `EXIT_CODES`, all ranks after the same step. During an epoch's validation
+    it leaves at once: the checkpoint was written before, and the resumed run validates first. After a scheduler's
     warning a SLURM job is queued again; where somebody else handles the signal already, as submitit does, that
     handler is called instead.
 
@@ -90,8 +90,8 @@ class LastCheckpoint(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Leave if this process was asked to."""
-        if validates_training(trainer) and self._received is not None:
+        """Leave if this process was asked to; within an epoch, where nothing is saved yet, the next step does."""
+        if validates_training(trainer) and self._validation_due and self._received is not None:
             self._leave(trainer, cast("AdaptationModule", pl_module), EXIT_CODES[self._received])
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -68,13 +68,15 @@ class RunLog(Callback):
             self._write(trainer, module, {f"val/{name}": value for name, value in module.scores.items()})
 
     def state_dict(self) -> dict[str, str]:
-        """The log files so far."""
+        """The log files so far, to the byte."""
         files = (self._folder / name for name in (METRICS, ALPHAS))
-        return {path.name: path.read_text(encoding="utf-8") for path in files if path.is_file()}
+        # Not as text, which would lose the ends of lines as CSV has them.
+        return {path.name: path.read_bytes().decode() for path in files if path.is_file()}
 
     def load_state_dict(self, state_dict: dict[str, str]) -> None:
-        """Keep the log files for `on_fit_start`."""
-        self._kept = {name: state_dict[name] for name in (METRICS, ALPHAS) if name in state_dict}
+        """Keep the log files for `on_fit_start`; checkpoints of old have them with other ends of lines."""
+        kept = {name: state_dict[name] for name in (METRICS, ALPHAS) if name in state_dict}
+        self._kept = {name: text.replace("\r\n", "\n").replace("\n", "\r\n") for name, text in kept.items()}
 
     def _write(self, trainer: L.Trainer, module: AdaptationModule, row: dict[str, float]) -> None:
         write_row(trainer, module, {"epoch": float(trainer.current_epoch), **row})

@@ -22,7 +22,11 @@ class Timekeeper(Callback):
     def __init__(self) -> None:
         self.seconds = 0.0
         self.images = 0
-        self._since = 0.0
+        self._since = time.perf_counter()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock: an epoch that goes on after an interruption does not start again."""
+        self._since = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""

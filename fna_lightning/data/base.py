@@ -6,7 +6,7 @@ import copy
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -21,6 +21,7 @@ from fna_lightning.data.checking.checks import CHECK_IMAGES, ON_ERROR, check_cho
 from fna_lightning.data.checking.folders import note_unused
 from fna_lightning.data.checking.leaks import same_contents
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, warn
+from fna_lightning.data.classes import class_order
 from fna_lightning.data.label_maps import LabelFiles
 from fna_lightning.data.loading import EpochLoader
 from fna_lightning.data.sampling import EpochSampler, sample_seed, split_indices
@@ -67,6 +68,10 @@ class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
     @abstractmethod
     def collate(self, samples: Sequence[SampleT]) -> Batch:
         """Put samples into one batch."""
+
+    @abstractmethod
+    def renumber(self, order: Sequence[int], names: Sequence[str]) -> None:
+        """Let label k be the class that has been label order[k], and call it names[k]."""
 
     def __getitem__(self, key: tuple[int, int]) -> SampleT:
         number, index = key
@@ -214,6 +219,26 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         files = (*train.listed(), *val.listed(), *(problem.path for problem in found))
         known = set(map(os.path.abspath, files))
         note_unused(self.picture_folders(), known, problems)
+
+    def totals(self) -> dict[str, dict[str, int]]:
+        """What there is after `setup`, counted: split -> title -> number."""
+        datasets = {"training": self.train_dataset, "validation": self.val_dataset}
+        return {split: dataset.totals() for split, dataset in datasets.items() if dataset is not None}
+
+    def match_classes(self, names: Sequence[str], renamed: Mapping[str, str] | None = None) -> None:
+        """Number the classes as a network does that was trained on another set of them; after `setup`.
+
+        Args:
+            names: The network's classes, by label.
+            renamed: Names in this set -> names in the network, of those that differ.
+
+        Raises:
+            DataError: The classes are not the same ones; the message lists them.
+        """
+        order = class_order(names, self.class_names, renamed)
+        for dataset in (self.train_dataset, self.val_dataset):
+            if dataset is not None:
+                dataset.renumber(order, names)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetErr
 from fna_lightning.errors import UserError
 from fna_lightning.exit_codes import INTERRUPTED, USER_ERROR
 from fna_lightning.files import CONF_DIR
+from fna_lightning.overrides import readable
 from fna_lightning.targets import check_targets
 
 EXIT_BROKEN = 1
@@ -196,7 +197,7 @@ def _counts(numbers: Iterable[int]) -> list[str]:
 def _data_module(overrides: list[str]) -> DataModule[Any]:
     """The data module that some overrides describe, set to read everything."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        settings = compose("check", overrides).data
+        settings = compose("check", readable(overrides)).data
     check_targets(OmegaConf.to_container(settings, resolve=True), "data")
     return instantiate(settings, on_error="skip", check_images="all")
 

@@ -66,6 +66,11 @@ class LabelMap:
     ignored: tuple[int, ...]
     colours: tuple[Colour, ...]
 
+    def renumbered(self, order: Sequence[int], names: Sequence[str]) -> LabelMap:
+        """The same with label k for the class that has been label order[k], which is called names[k]."""
+        ids = tuple(self.class_ids[label] for label in order)
+        return LabelMap(tuple(names), ids, self.ignored, tuple(self.colours[label] for label in order))
+
     def to_labels(self, ids: Array) -> Array:
         """The labels (H, W) uint8 of `ids` (H, W) uint8; `IGNORED_LABEL` where the id is one of `ignored`.
 

@@ -107,14 +107,9 @@ class SSDLite(Detector):
         self.box_coding = BoxCoding(box_std)
 
     def forward(self, images: Tensor) -> DenseOutputs:
-        """Predict for (N, 3, H, W) images on [0, 255].
-
-        Raises:
-            ConfigError: in training on one image that is so small that the last map is one pixel.
-        """
+        """Predict for (N, 3, H, W) images on [0, 255]."""
         maps = self.maps(images)
         levels = [maps[name] for name in self.features]
-        self._check_batch(levels[-1])
         for layer in self.extras:
             levels.append(layer(levels[-1]))
         map_sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
@@ -157,16 +152,6 @@ class SSDLite(Detector):
             pairs = image_boxes[anchor], image_scores[anchor, label], label
             found.append(suppress(*pairs, size=(height, width), selection=self.selection))
         return found
-
-    def _check_batch(self, last: Tensor) -> None:
-        """Hold the backbone's last map against what the norms of the extra layers need."""
-        if not self.training or last.shape[0] > 1 or max(last.shape[-2:]) > 2 ** len(self.extras):
-            return
-        if not any(isinstance(module, nn.SyncBatchNorm) for module in self.extras.modules()):
-            raise ConfigError(
-                "data.batch_size=1: SSDLite's last map of so small a picture is one pixel, for whose batch norm "
-                "one image is too few; give 2 or more"
-            )
 
 
 def extra_layer(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:

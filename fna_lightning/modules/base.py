@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from fna_lightning.blocks import Backbone, Network
 from fna_lightning.data.batches import Batch
 from fna_lightning.data.sampling import sample_seed
+from fna_lightning.errors import CheckpointError
 from fna_lightning.modules.evaluation import EvaluationModule
 from fna_lightning.modules.guard import StepGuard, name_batch
 from fna_lightning.tasks.base import Task
@@ -55,8 +56,12 @@ class AdaptationModule(EvaluationModule):
         return self.network.backbone
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the architecture with its weights, as YAML text, and the count of iterations."""
+        """Keep beside the weights what they are of: architecture, as YAML text, classes, data and counts."""
         checkpoint["architecture"] = self._architecture_text
+        data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        checkpoint["class_names"] = list(data.class_names)
+        checkpoint["data"] = data.totals()
+        checkpoint["processes"] = self.trainer.world_size
         checkpoint["iteration"] = self.iteration
         checkpoint["guard"] = self.guard.state_dict()
 
@@ -64,6 +69,18 @@ class AdaptationModule(EvaluationModule):
         """Go on counting."""
         self.iteration = int(checkpoint["iteration"])
         self.guard.load_state_dict(checkpoint["guard"])
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Restore all tensors.
+
+        Raises:
+            CheckpointError: where they are those of another network.
+        """
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            reason = " ".join(" ".join(str(error).splitlines()[1:2]).split())[:200]
+            raise CheckpointError(f"the checkpoint is of another network: {reason}; give the run's own") from error
 
     def note_losses(self, prefix: str, losses: dict[str, Tensor]) -> None:
         """Keep loss terms under `prefix/`, for the log."""

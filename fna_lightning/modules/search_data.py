@@ -33,6 +33,15 @@ class SearchData(L.LightningDataModule):
         self._weight_steps = weight_steps
         self._loader: AlternatingLoader | None = None
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """As in the data set."""
+        return self.data.class_names
+
+    def totals(self) -> dict[str, dict[str, int]]:
+        """As of the data set."""
+        return self.data.totals()
+
     def prepare_data(self) -> None:
         """As the data set does."""
         self.data.prepare_data()

@@ -50,13 +50,13 @@ class CheckedLoader(ConfigLoaderImpl):
             given = " ".join(text for text in overrides if not text.startswith("hydra.mode="))
             raise ConfigError(f"{given}: {' '.join(str(error).split())}") from error
         check_hydra(config, overrides)
-        _bring_up_to_date(config)
+        bring_up_to_date(config)
         if self.entry is not None and run_mode == RunMode.RUN:
             _check_settings(config, self.entry)
         return config
 
 
-def _bring_up_to_date(config: DictConfig) -> None:
+def bring_up_to_date(config: DictConfig) -> None:
     """Say what the `config.yaml` of a run from before searches were settings leaves unsaid."""
     search = config.get("search")
     if isinstance(search, DictConfig) and "weight_steps" in search and "_target_" not in search:

@@ -21,6 +21,7 @@ from fna_lightning.complaints import causes
 from fna_lightning.errors import ConfigError, UserError
 from fna_lightning.exit_codes import INTERRUPTED, USER_ERROR
 from fna_lightning.files import CONF_DIR
+from fna_lightning.overrides import quoted, readable
 from fna_lightning.runs.composition import checked
 from fna_lightning.runs.hints import did_you_mean
 from fna_lightning.runs.ranks import is_first_to_say, rank
@@ -44,7 +45,7 @@ def launch(main: Callable[[], Any], script: str) -> None:
     # Read when torch is loaded, which is later. Idle threads that spin for long take the cores from loader
     # processes and neighbours, which on a busy machine makes a step ten times slower.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    sys.argv[1:] = short_architecture(sys.argv[1:])
+    sys.argv[1:] = _readable(short_architecture(sys.argv[1:]))
     global _show_traceback
     # Processes that this one starts inherit its environment, in which the last line asks Hydra for tracebacks.
     os.environ.setdefault(_ASKED, os.environ.get(_FULL_ERROR, "0"))
@@ -90,11 +91,17 @@ def short_architecture(arguments: list[str]) -> list[str]:
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key == "architecture" and value and not set(value.split(",")) <= names:
-            quoted = ",".join("'" + part.replace("'", r"\'") + "'" for part in value.split(","))
-            result += ["architecture=file", f"architecture.path={quoted}"]
+            result += ["architecture=file", f"architecture.path={','.join(map(quoted, value.split(',')))}"]
         else:
             result.append(argument)
     return result
+
+
+def _readable(arguments: list[str]) -> list[str]:
+    """A command line whose settings Hydra's grammar reads, see `fna_lightning.overrides.readable`."""
+    given = get_args_parser().parse_args(arguments).overrides
+    changed = dict(zip(given, readable(given), strict=True))
+    return [changed.get(argument, argument) for argument in arguments]
 
 
 def _single_run(arguments: list[str]) -> bool:

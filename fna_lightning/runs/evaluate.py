@@ -21,16 +21,23 @@ from fna_lightning.runs.folder import begin, conclude, save_config
 from fna_lightning.runs.samples import sample_pictures
 from fna_lightning.runs.validation import check_types
 
+_OF_LOADING = ("batch_size", "num_workers", "prefetch", "check_images")  # of `data`
+
 
 def evaluate(config: DictConfig) -> float:
     """Rebuild the network of a training run, score it, write the results down.
 
     Returns:
         The task's monitored score.
+
+    Raises:
+        ConfigError: where nothing is to be scored.
     """
+    if config.trainer.limit_val_batches == 0:
+        raise ConfigError("trainer.limit_val_batches=0: nothing would be scored; leave it out or give 1 or more")
     folder = begin(config)
     checkpoint = checkpoint_of(config.checkpoint)
-    _adopt(config, checkpoint)
+    trained = _adopt(config, checkpoint)
     check_types(config, "evaluate")
     parts = build.resolve_parts(config)
     task = build.make(config.task)
@@ -39,6 +46,7 @@ def evaluate(config: DictConfig) -> float:
     data.prepare_data()
     data.setup("validate")
     build.check_task(data, task, config)
+    _match_classes(config, checkpoint, data, trained)
     network = build.build_network(config, backbone, data.num_classes, parts)
     build.load_parameters(network, checkpoint)
     build.prepare_network(config, network)
@@ -50,6 +58,35 @@ def evaluate(config: DictConfig) -> float:
     if trainer.is_global_zero:
         _finish(config, folder, module, data, clock)
     return module.scores[task.monitor]
+
+
+def _match_classes(config: DictConfig, checkpoint: Path, data: DataModule[Any], trained: DictConfig) -> None:
+    """Number the classes of `data` as the network does.
+
+    Args:
+        config: this run's settings.
+        checkpoint: of the network.
+        data: what is scored.
+        trained: the settings of the data set that the network was trained on.
+
+    Raises:
+        ConfigError: where the two have other classes.
+    """
+    before = trained.get("classes")
+    if before is None or isinstance(before, int):
+        # Not listed in the settings, but the same where the set is.
+        before = data.class_names if _same_set(config.data, trained) else None
+    renamed = {str(name): str(other) for name, other in (config.get("classes") or {}).items()}
+    mend = (
+        "give a set with the network's, or say which is which by classes={name in the data: name in the network}"
+    )
+    build.match_classes(data, checkpoint, mend, renamed, before)
+
+
+def _same_set(*settings: DictConfig) -> bool:
+    """Whether two data modules differ in the way of loading alone."""
+    one, other = ({str(key): value for key, value in each.items() if key not in _OF_LOADING} for each in settings)
+    return one == other
 
 
 def _prediction_files(config: DictConfig, folder: Path, data: DataModule[Any]) -> list[Callback]:
@@ -65,10 +102,13 @@ def _prediction_files(config: DictConfig, folder: Path, data: DataModule[Any]) -
     return [PredictionFiles(folder / "predictions", data.label_files)]
 
 
-def _adopt(config: DictConfig, checkpoint: Path) -> None:
+def _adopt(config: DictConfig, checkpoint: Path) -> DictConfig:
     """Take network, task and data set from the training run, where the command line does not say otherwise.
 
     Optimiser and schedule come along for the record, `results.json`: nothing here is made of them.
+
+    Returns:
+        The settings of the training run's data set.
 
     Raises:
         CheckpointError: where the run's configuration is not beside the checkpoint, or cannot be read.
@@ -86,6 +126,7 @@ def _adopt(config: DictConfig, checkpoint: Path) -> None:
             config.task = OmegaConf.merge(trained.task, config.get("task") or {})
             given = config.get("data") or {}
             config.data = given if "_target_" in given else OmegaConf.merge(trained.data, given)
+        return trained.data if isinstance(trained.data, DictConfig) else OmegaConf.create()
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(f"{saved}: is no run's configuration ({reason}); restore it") from error

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig
 
 from fna_lightning.errors import ConfigError, UserError
@@ -64,19 +65,32 @@ def run_job(script: str, work: Callable[[DictConfig], float], config: DictConfig
     Returns:
         The job's objective, for sweeps.
     """
+    from fna_lightning.runs.resume import check_resume  # which needs this file
+
     # On another machine or in a worker of joblib's, an exit would lose the message: Hydra carries the error home.
     with contextlib.nullcontext() if _away() else friendly():
         check_types(config, entry_name(script))
+        check_resume(config, run_folder(), entry_name(script))
         outer = outer_launcher(os.environ)
         processes = processes_to_start(config.strategy, _is_multirun(), outer)
         if processes == 0:
-            return work(config)
+            with _lightnings_complaints():
+                return work(config)
         folder = run_folder()
         save_config(config, folder)
         command = torchrun_command(script, folder, processes)
         _judge(run_forwarding(command, processes), folder)
         objective = read_results(folder)["objective"]
         return math.nan if objective is None else float(objective)
+
+
+@contextlib.contextmanager
+def _lightnings_complaints() -> Iterator[None]:
+    """Make an error of the user's of what Lightning finds wrong with its settings."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 def processes_to_start(strategy: DictConfig, multirun: bool, outer: Outer | None) -> int:

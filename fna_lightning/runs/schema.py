@@ -15,7 +15,13 @@ from fna_lightning.remapping import STRATEGIES
 from fna_lightning.settings import Built, Count, Group, Limit, Optimizer, Positive, PositiveAmount, Schedule
 
 RandomSeed = Annotated[int, Limit(lambda number: 0 <= number < 2**32, "from 0 to 4294967295")]
+Fraction = Annotated[float, Limit(lambda share: 0 < share <= 1, "above 0, at most 1")]
 RemapStrategy = Annotated[str, Limit(lambda name: name in STRATEGIES, f"one of {', '.join(STRATEGIES)}")]
+# In place of what Lightning would here count or end in another way without a word.
+_EPOCHS = "trainer.max_epochs instead, by which schedules go"
+_ACCUMULATE = "1 and a larger data.batch_size: schedules count batches"
+_OVERFIT = "0 and trainer.limit_train_batches: data sets have their own order"
+_DEV_RUN = "false and trainer.max_epochs=1 trainer.limit_train_batches=1 trainer.limit_val_batches=1"
 
 
 @dataclass
@@ -44,6 +50,25 @@ class Trainer(Built):
     """What becomes of an update whose loss or gradient is not finite."""
     max_nonfinite: Count
     """Updates left out in a row before the run stops."""
+    limit_train_batches: Positive | Fraction | None
+    """Batches of an epoch, or which share of them."""
+    limit_val_batches: Count | Fraction | None
+    """Batches of a validation, or which share of them; 0 leaves validations out."""
+
+    max_steps: Annotated[Any, Limit(lambda steps: steps == -1, f"{_EPOCHS}, and trainer.limit_train_batches")]
+    """An end before that of the schedule; of a search, by the steps of both its optimisers."""
+    min_steps: Annotated[Any, Limit(lambda steps: steps is None, _EPOCHS)]
+    """A later end, likewise."""
+    accumulate_grad_batches: Annotated[Any, Limit(lambda number: number == 1, _ACCUMULATE)]
+    """Batches of an update."""
+    overfit_batches: Annotated[Any, Limit(lambda number: number == 0, _OVERFIT)]
+    """Batches that are trained on and scored alike."""
+    fast_dev_run: Annotated[Any, Limit(lambda number: not number, _DEV_RUN)]
+    """A run of some batches, without its log."""
+    barebones: Annotated[Any, Limit(lambda on: not on, "false: a run keeps its checkpoints and its log")]
+    """A run without either."""
+    enable_checkpointing: Annotated[Any, Limit(lambda on: on in (True, None), "true: a run keeps its checkpoints")]
+    """Checkpoints."""
 
 
 @dataclass
@@ -242,6 +267,8 @@ class EvaluateSettings(Settings):
     """Checkpoint or run directory."""
     save_predictions: bool
     """Whether to write a file for every picture, where the task has such."""
+    classes: dict[str | int, str | int] | None = None
+    """Names in the data set and the network's names for them, where the two differ."""
     data: AdoptedData | None = None
     task: Adopted | None = None
     architecture: dict[str, Any] | None = None

@@ -20,6 +20,7 @@ from fna_lightning.errors import ConfigError
 from fna_lightning.modules import ActivePathStrategy, searched_part
 from fna_lightning.runs import build
 from fna_lightning.runs.folder import begin, conclude, save_config, training_command
+from fna_lightning.runs.resume import check_same_data
 from fna_lightning.search import CostObjective
 from fna_lightning.searches import SearchJob
 from fna_lightning.supernets import build_supernet
@@ -46,7 +47,9 @@ def search(config: DictConfig) -> float:
     in_backbone = space.part == "backbone"
     backbone = build_supernet(space, **maps) if in_backbone else build_backbone(parts["backbone"], **maps)
     data = build.build_data(config, task)
+    check_same_data(config, folder, data)
     network = build.build_network(config, backbone, data.num_classes, {**parts, space.part: space})
+    build.check_batch(config, network, data)
     network = build.prepare_network(config, network)
     guard = build.build_guard(config)
     cost, limit = _count(config, network)
@@ -91,7 +94,9 @@ class _Fit:
         self.is_first_rank = True
         self._config = config
         self._folder = folder
-        self._remapping = build.build_remapping(config, folder)
+        self._resumed = build.resume_path(config, folder)
+        # A run that goes on has its parameters, and needs no file that they came from.
+        self._remapping = [] if self._resumed else [build.build_remapping(config, folder)]
 
     def __call__(
         self, module: L.LightningModule, data: L.LightningDataModule, callbacks: Sequence[Callback] = ()
@@ -101,11 +106,11 @@ class _Fit:
         options: dict[str, Any] = {"strategy": ActivePathStrategy()} if config.strategy.strategy == "ddp" else {}
         recording = build.build_recording(config, folder, None)
         trainer = build.build_trainer(
-            config, folder, [self._remapping, *recording, *callbacks, self.clock], **options
+            config, folder, [*self._remapping, *recording, *callbacks, self.clock], **options
         )
         self.is_first_rank = trainer.is_global_zero
         save_config(config, folder)
-        trainer.fit(module, datamodule=data, ckpt_path=build.resume_path(config, folder))
+        trainer.fit(module, datamodule=data, ckpt_path=self._resumed)
 
 
 def _check(config: DictConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from omegaconf import DictConfig
@@ -13,6 +14,7 @@ from fna_lightning.modules import ParameterAdaptation
 from fna_lightning.reporting.tables import relative_path
 from fna_lightning.runs import build
 from fna_lightning.runs.folder import begin, conclude, save_config
+from fna_lightning.runs.resume import check_same_data
 from fna_lightning.runs.samples import sample_pictures
 
 
@@ -20,18 +22,25 @@ def train(config: DictConfig) -> float:
     """Carry parameters over, train, score the last checkpoint, write the results down.
 
     Returns:
-        The task's monitored score, for sweeps.
+        The task's monitored score, for sweeps; NaN where there is no validation.
     """
     folder = begin(config)
     parts = build.resolve_parts(config)
     task = build.make(config.task)
-    remapping = build.build_remapping(config, folder)
+    resumed = build.resume_path(config, folder)
+    # A run that goes on has its parameters, and needs no file that they came from.
+    begun_from = None if resumed else config.checkpoint
+    callbacks: list[Any] = [] if resumed else [build.build_remapping(config, folder)]
     backbone = build_backbone(parts["backbone"], **build.map_settings(config, parts["backbone"]))
     data = build.build_data(config, task)
-    network = build.prepare_network(config, build.build_network(config, backbone, data.num_classes, parts))
-    callbacks: list[Any] = [remapping]
-    if config.checkpoint is not None:
-        build.load_parameters(network, config.checkpoint)
+    check_same_data(config, folder, data)
+    if begun_from is not None:
+        build.match_classes(data, begun_from, "to train another set's, give the run as seed.weights instead")
+    network = build.build_network(config, backbone, data.num_classes, parts)
+    build.check_batch(config, network, data)
+    network = build.prepare_network(config, network)
+    if begun_from is not None:
+        build.load_parameters(network, begun_from)
         callbacks = []
     if config.remap.calibration_batches:
         callbacks.append(BatchNormCalibration(config.remap.calibration_batches))
@@ -47,23 +56,26 @@ def train(config: DictConfig) -> float:
         build.build_groups(config),
     )
     clock = Timekeeper()
-    callbacks += [clock, *build.build_recording(config, folder, f"val/{task.monitor}")]
+    scored = config.trainer.limit_val_batches != 0
+    callbacks += [clock, *build.build_recording(config, folder, f"val/{task.monitor}" if scored else None)]
     trainer = build.build_trainer(config, folder, callbacks, gradient_clip_val=config.clip)
     save_config(config, folder)
     save_parts(parts, folder)
-    trainer.fit(module, datamodule=data, ckpt_path=build.resume_path(config, folder))
-    trainer.validate(module, datamodule=data, verbose=False)
+    trainer.fit(module, datamodule=data, ckpt_path=resumed)
+    if scored:
+        trainer.validate(module, datamodule=data, verbose=False)
+    scores = module.scores or {task.monitor: math.nan}
     if trainer.is_global_zero:
         conclude(
             config,
             folder,
             title="Parameter adaptation",
-            metrics=module.scores,
-            objective=module.scores[task.monitor],
+            metrics=scores,
+            objective=scores[task.monitor],
             network=module.network,
             clock=clock,
             left_out=build.left_out(data, guard),
-            pictures=sample_pictures(module),
+            pictures=sample_pictures(module) if scored else None,
             next_command=f"python evaluate.py checkpoint={relative_path(folder)}",
         )
-    return module.scores[task.monitor]
+    return scores[task.monitor]

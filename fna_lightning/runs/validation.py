@@ -217,7 +217,8 @@ def _describe(kind: Any) -> str:
     if kind in _WORDS:
         return _WORDS[kind]
     if origin is Annotated:
-        return ", ".join([_describe(parts[0]), *(part.words for part in parts[1:] if isinstance(part, Limit))])
+        words = [part.words for part in parts[1:] if isinstance(part, Limit)]
+        return ", ".join(words if parts[0] is Any else [_describe(parts[0]), *words])
     if origin in (Union, types.UnionType):
         words = [_describe(part) for part in parts if not _is_object(part)]
         return " or ".join(dict.fromkeys(words))

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torchvision.ops.misc import Conv2dNormActivation
 
 from fna_lightning.blocks import initialise
-from fna_lightning.distributed import num_ranks
 from fna_lightning.errors import ConfigError
 
 RATES_STRIDE = 16
@@ -63,26 +62,12 @@ class ASPP(nn.Module):
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, h, w) -> (N, channels, h, w).
-
-        Raises:
-            ConfigError: in training on one image.
-        """
-        self._check_batch(x)
+        """(N, in_channels, h, w) -> (N, channels, h, w)."""
         maps = [branch(x) for branch in self.branches]
         pooled = self.pooling(x.mean(dim=(2, 3), keepdim=True))
         # Not expanded: the concatenation would lose a channels-last layout.
         maps.append(torch.empty_like(maps[0]).copy_(pooled))
         return self.dropout(self.project(torch.cat(maps, dim=1)))
-
-    def _check_batch(self, x: Tensor) -> None:
-        """Hold the batch against what the norm behind the pooling needs: more than one value a channel."""
-        synchronised = isinstance(self.pooling[1], nn.SyncBatchNorm) and num_ranks() > 1
-        if self.training and x.shape[0] == 1 and not synchronised:
-            raise ConfigError(
-                "data.batch_size=1: DeepLab's image pooling leaves one value a channel of one image, for whose "
-                "batch norm that is too few; give 2 or more"
-            )
 
 
 def dense_branch(in_channels: int, channels: int, dilation: int) -> Conv2dNormActivation:

@@ -327,6 +327,23 @@ def test_clock_counts_training_alone(adaptation):
     assert 12 * 0.02 <= clock.seconds <= time.perf_counter() - start - 2 * 0.5
 
 
+class SaveAt(Callback):
+    def on_train_batch_end(self, trainer, module, *_):
+        if module.iteration == 3:
+            trainer.save_checkpoint(f"{trainer.default_root_dir}/a.ckpt")
+
+
+def test_clock_goes_on_in_the_middle_of_an_epoch(adaptation, tmp_path):
+    adaptation.trainer(Timekeeper(), SaveAt(), max_epochs=1).fit(adaptation.train(), adaptation.data())
+    before = torch.load(tmp_path / "a.ckpt", weights_only=True)["callbacks"]["Timekeeper"]
+    clock, start = Timekeeper(), time.perf_counter()
+    adaptation.trainer(clock, max_epochs=1).fit(
+        adaptation.train(), adaptation.data(), ckpt_path=str(tmp_path / "a.ckpt"), weights_only=True
+    )
+    assert clock.images == 24
+    assert before["seconds"] < clock.seconds < before["seconds"] + time.perf_counter() - start
+
+
 def test_clock_counts_both_batches_of_a_search(adaptation):
     module, data = adaptation.search(weight_steps=2)
     clock = Timekeeper()

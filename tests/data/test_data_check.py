@@ -272,6 +272,12 @@ def test_as_a_command(coco):
     assert sorted(path.name for path in coco.root.iterdir()) == ["annotations", "train2017", "val2017"]
 
 
+def test_a_folder_with_an_equals_sign(check):
+    code, _, error = check("data=coco", "data.root=runs/lr=0.1 (a)")
+    assert code == 2
+    assert error.startswith("error: runs/lr=0.1 (a): no such folder")
+
+
 class Listed(EpochDataset):
     """The images named in a text file, one a line: a format that the command has never seen."""
 
@@ -291,7 +297,7 @@ class Listed(EpochDataset):
     def load(self, index, seed):
         raise NotImplementedError
 
-    collate = load
+    collate = renumber = load
 
 
 class ListedModule(DataModule):

@@ -107,7 +107,7 @@ def leaves(value, prefix=""):
 def assert_same_run(folder, wanted):
     for name in ("metrics.csv", "alphas.csv", "architecture.yaml"):
         if (wanted / name).exists():
-            assert (folder / name).read_text() == (wanted / name).read_text(), name
+            assert (folder / name).read_bytes() == (wanted / name).read_bytes(), name
     found, expected = (dict(leaves(read_file(checkpoint(f)))) for f in (folder, wanted))
     compared = ("/state_dict", "/optimizer_states", "/lr_schedulers", "/iteration", "/epoch", "/global_step")
     names = [name for name in expected if name.startswith(compared)]
@@ -168,6 +168,10 @@ def test_continues_in_another_directory(whole, tmp_path):
     assert run("train", tmp_path / "one", at=8, number=signal.SIGTERM)[0] == 143
     assert run("train", tmp_path / "two", f"resume={tmp_path / 'one'}") == (0, ITERATIONS - 1)
     assert_same_run(tmp_path / "two", whole("train"))
+    # The sum of what was trained in both: not, as where no epoch had begun, the time since the machine started.
+    clock = read_file(checkpoint(tmp_path / "two"))["callbacks"]["Timekeeper"]
+    assert clock["images"] == 2 * ITERATIONS
+    assert clock["seconds"] < 60
 
 
 def test_a_warned_slurm_job_is_queued_again(tmp_path):

@@ -116,9 +116,30 @@ def test_evaluation_repeats_the_training_runs_score(segmented, evaluated):
     assert "Classes" in (folder / "report.html").read_text()
 
 
+def test_classes_are_matched_by_name(segmented, evaluated):
+    """The same files, described as a set whose classes are in another order, and one of another name."""
+    given = ["data=cityscapes", f"data.root={segmented.data}", "data.batch_size=4", "data.num_workers=0"]
+    given += ["data.classes={star: 4, disc: 1, square: 2, triangle: 3, ground: 0}", "data.ignored=[255]"]
+    folder = evaluated(*given, "classes={disc: circle}", "save_predictions=true")
+    found, wanted = metrics(folder), metrics(segmented.train)
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted, abs=1e-6)
+    ious = recounted(folder, segmented.data)
+    names = ("ground", "circle", "square", "triangle", "star")
+    assert [found[f"IoU/{name}"] for name in names] == pytest.approx(list(ious))
+
+
 @pytest.mark.parametrize(
     ("entry", "overrides", "words"),
     [
+        (
+            "evaluate",
+            [
+                "data=cityscapes",
+                "data.root=SET",
+                "data.classes={star: 4, disc: 1, square: 2, triangle: 3, moon: 0}",
+            ],
+            ["only the data set has 'disc', 'moon', only the network has 'ground', 'circle'", "classes={name in"],
+        ),
         (
             "train",
             ["data=shapes_detection", "data.root=other"],
@@ -139,7 +160,7 @@ def test_mistakes_are_told_in_one_line(segmented, tmp_path, monkeypatch, capsys,
     if entry == "train":
         given = ["experiment=demo/segmentation", *SMALL, f"data.root={segmented.data}"]
     with pytest.raises(SystemExit) as caught:
-        start(entry, *given, *overrides)
+        start(entry, *given, *(text.replace("SET", str(segmented.data)) for text in overrides))
     assert caught.value.code == 2
     *_, line = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ")

@@ -47,6 +47,21 @@ def test_short_paths_arrive_as_they_were(path):
     assert [override.value() for override in overrides] == ["file", path]
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (["-m", "resume=a=b,c"], ["-m", "resume='a=b',c"]),
+        (["--config-dir", "a=b=c", "resume=a=b"], ["--config-dir", "a=b=c", "resume='a=b'"]),
+        (["-sc", "query=bash"], ["-sc", "query=bash"]),
+        (["--cfg", "job"], ["--cfg", "job"]),
+    ],
+)
+def test_command_lines_become_readable(monkeypatch, given, wanted):
+    monkeypatch.setattr(sys, "argv", ["train.py", *given])
+    entry.launch(lambda: None, "train.py")
+    assert sys.argv[1:] == wanted
+
+
 @pytest.mark.parametrize("kind", [ConfigError, DataError, CheckpointError, ArchitectureError])
 def test_our_errors_speak_for_themselves(kind):
     assert entry.one_line(kind("net.txt: is wrong; mend it")) == "net.txt: is wrong; mend it"

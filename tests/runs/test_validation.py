@@ -290,8 +290,8 @@ OF_OTHERS = [
     ("train", "search", ("checkpoint", "clip", "optimizer", "schedule")),
     ("train", "evaluate", ("clip", "parameters", "remap", "seed")),
     ("search", "evaluate", ("parameters", "remap", "search", "seed", "space", "train_with")),
-    ("evaluate", "train", ("save_predictions",)),
-    ("evaluate", "search", ("checkpoint", "save_predictions")),
+    ("evaluate", "train", ("classes", "save_predictions")),
+    ("evaluate", "search", ("checkpoint", "classes", "save_predictions")),
 ]
 
 
@@ -356,3 +356,37 @@ def options(group):
     names = [path.stem for path in (CONF_DIR / group).glob("*.yaml")]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         return {name: compose("train", [f"{group}={name}"])[group] for name in names}
+
+
+LIGHTNINGS = [
+    ("limit_train_batches", 0, "a whole number, 1 or more"),
+    ("limit_train_batches", 0.0, "a whole number, 1 or more or a number, above 0, at most 1"),
+    ("limit_val_batches", 1.5, "a whole number, 0 or more"),
+    ("max_steps", 3, "trainer.max_epochs instead, by which schedules go, and trainer.limit_train_batches"),
+    ("min_steps", 3, "trainer.max_epochs instead"),
+    ("accumulate_grad_batches", 2, "1 and a larger data.batch_size"),
+    ("overfit_batches", 1, "0 and trainer.limit_train_batches"),
+    ("overfit_batches", 0.5, "0 and trainer.limit_train_batches"),
+    ("fast_dev_run", True, "false and trainer.max_epochs=1 trainer.limit_train_batches=1"),
+    ("fast_dev_run", 2, "false and trainer.max_epochs=1"),
+    ("barebones", True, "false"),
+    ("enable_checkpointing", False, "true"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "words"), LIGHTNINGS)
+@pytest.mark.parametrize("entry", ["train", "search", "evaluate"])
+def test_what_lightning_would_count_otherwise(check, entry, key, value, words):
+    with pytest.raises(ConfigError, match=f"^trainer.{key}={value}: give {re.escape(words)}"):
+        check(entry, {f"trainer.{key}": value})
+
+
+def test_what_lightning_counts_alike(check):
+    values = {"limit_train_batches": 0.5, "limit_val_batches": 0, "max_steps": -1, "fast_dev_run": False}
+    values |= {
+        "accumulate_grad_batches": 1,
+        "overfit_batches": 0.0,
+        "val_check_interval": 0.5,
+        "max_time": "00:01",
+    }
+    check("train", {f"trainer.{key}": value for key, value in values.items()})

@@ -6,9 +6,10 @@ their reference counts are touched.
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class CocoAnnotations:
     file: Path
     """Where they were read."""
     category_ids: tuple[int, ...]
-    """The file's ids, ascending, with whatever gaps; label k stands for category_ids[k]."""
+    """The file's ids, with whatever gaps; label k stands for category_ids[k]. Ascending, as they are read."""
     category_names: tuple[str, ...]
     """Names in the same order."""
     image_ids: np.ndarray
@@ -77,6 +78,12 @@ class CocoAnnotations:
             crowd=self.crowd[kept],
             listed=self.listed,
         )
+
+    def renumbered(self, order: Sequence[int], names: Sequence[str]) -> CocoAnnotations:
+        """The same with label k for the category that has been label order[k], which is called names[k]."""
+        ids = tuple(self.category_ids[label] for label in order)
+        labels = np.argsort(np.asarray(order))[self.labels]
+        return dataclasses.replace(self, category_ids=ids, category_names=tuple(names), labels=labels)
 
     def as_coco(self) -> dict[str, Rows]:
         """The content of a COCO file with what is held here, for the scoring libraries."""

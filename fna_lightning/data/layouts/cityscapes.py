@@ -156,6 +156,11 @@ class CityscapesSegmentation(EpochDataset[SegmentationSample, SegmentationPipeli
         labels, label_sizes = _stacked([sample.labels for sample in samples], ignored)
         return SegmentationBatch(images, labels, sizes, label_sizes, files=[sample.file for sample in samples])
 
+    def renumber(self, order: Sequence[int], names: Sequence[str]) -> None:
+        """Let label k be the class that has been label order[k]; ids stay those of the files."""
+        self.label_map = self.label_map.renumbered(order, names)
+        self.class_names = self.label_map.class_names
+
     def totals(self) -> dict[str, int]:
         """Images and, if label files were counted, classes and pixels of them."""
         if not self.pixels.any():
@@ -253,6 +258,12 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
     def picture_folders(self) -> list[Path]:
         """Those of the two splits."""
         return [self.images_folder / split for split in (self.train_split, self.val_split)]
+
+    def match_classes(self, names: Sequence[str], renamed: Mapping[str, str] | None = None) -> None:
+        """Number the classes as a network does, in files of predictions too; see `DataModule`."""
+        super().match_classes(names, renamed)
+        dataset = self.train_dataset or self.val_dataset
+        self.label_map = dataset.label_map if dataset is not None else self.label_map
 
     @property
     def label_files(self) -> LabelFiles:

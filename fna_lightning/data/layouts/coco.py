@@ -117,6 +117,11 @@ class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
             files=[sample.file for sample in samples],
         )
 
+    def renumber(self, order: Sequence[int], names: Sequence[str]) -> None:
+        """Let label k be the class that has been label order[k]; ids stay those of the file."""
+        self.annotations = self.annotations.renumbered(order, names)
+        self.class_names = self.annotations.category_names
+
     def totals(self) -> dict[str, int]:
         """Images, boxes and images without boxes, crowds counted as boxes."""
         annotations = self.annotations

@@ -77,6 +77,11 @@ class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
         image = self.transform(read_image(path), random_seed)
         return ClassificationSample(torch.from_numpy(image).permute(2, 0, 1), int(self.labels[index]), str(path))
 
+    def renumber(self, order: Sequence[int], names: Sequence[str]) -> None:
+        """Let label k be the class that has been label order[k]; pictures keep their order."""
+        self.class_names = tuple(names)
+        self.labels = np.argsort(np.asarray(order))[self.labels]
+
     def collate(self, samples: Sequence[ClassificationSample]) -> ClassificationBatch:
         """Stack images and labels."""
         images = torch.stack([sample.image for sample in samples]).contiguous()

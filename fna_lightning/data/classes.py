@@ -1,0 +1,42 @@
+"""Classes are known by their names: numbers, ids and orders are those of a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from fna_lightning.errors import DataError
+
+_SHOWN = 8  # names that a message lists
+
+
+def class_order(names: Sequence[str], own: Sequence[str], renamed: Mapping[str, str] | None = None) -> list[int]:
+    """Where each of a network's classes stands among those of a data set.
+
+    Args:
+        names: the network's, by label.
+        own: the data set's, by label.
+        renamed: names in the data set -> names in the network, of those that differ.
+
+    Raises:
+        DataError: they are not the same classes, or two have one name; the message lists them.
+    """
+    renamed = renamed or {}
+    if unknown := [name for name in renamed if name not in own]:
+        raise DataError(f"the data set has no class {_listed(unknown)}, but {_listed(own)}")
+    here = [renamed.get(name, name) for name in own]
+    if here == list(names):
+        return list(range(len(here)))
+    if twice := [name for classes in (here, names) for name, count in Counter(classes).items() if count > 1]:
+        raise DataError(f"several classes are named {_listed(twice)}, so that they cannot be told apart by name")
+    only_here, only_there = ([name for name in a if name not in b] for a, b in ((here, names), (names, here)))
+    if only_here or only_there:
+        parts = [f"only the data set has {_listed(only_here)}" if only_here else ""]
+        parts += [f"only the network has {_listed(only_there)}" if only_there else ""]
+        raise DataError(f"its classes are not the network's: {', '.join(filter(None, parts))}")
+    return [here.index(name) for name in names]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more
