@@ -3,6 +3,7 @@
 `python tests/test_surface.py` writes the file anew.
 """
 
+import ast
 import difflib
 import importlib
 import inspect
@@ -21,6 +22,8 @@ PACKAGE = Path(fna_lightning.__file__).parent
 RENEW = "python tests/test_surface.py"
 # What each entry point is composed with; one of them has no default.
 DEFAULTS = {"train": [], "search": [], "evaluate": [], "check": ["data=coco"]}
+# Modules that spaces, searches and tasks of other packages are written with, besides what packages offer.
+FOR_EXTENSIONS = ("fna_lightning.settings", "fna_lightning.tasks.base", "fna_lightning.modules.base")
 KINDS = {type(None): "null", dict: "mapping", list: "list"}
 
 
@@ -67,15 +70,25 @@ def kind_of(value):
     return KINDS.get(type(value), type(value).__name__)
 
 
+def public(module):
+    """The `__all__` of a package; of a module for extensions, what it defines without an underscore."""
+    if module.__name__ not in FOR_EXTENSIONS:
+        return getattr(module, "__all__", ())
+    statements = ast.parse(inspect.getsource(module)).body
+    defined = [each.name for each in statements if isinstance(each, ast.ClassDef | ast.FunctionDef)]
+    defined += [each.targets[0].id for each in statements if isinstance(each, ast.Assign)]
+    return sorted(name for name in defined if name[0] != "_")
+
+
 def names():
-    """Everything in the `__all__` of a package, with its arguments; of a class, what it defines besides."""
+    """Every public name, with its arguments; of a class, what it defines besides."""
     packages = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "fna_lightning.") if module.ispkg]
-    for package in map(importlib.import_module, packages):
-        for name in getattr(package, "__all__", ()):
+    for package in map(importlib.import_module, [*packages, *FOR_EXTENSIONS]):
+        for name in public(package):
             thing, place = getattr(package, name), f"{package.__name__}.{name}"
             yield f"{place}{arguments(thing)}"
-            if inspect.isclass(thing) and (public := sorted(part for part in vars(thing) if part[0] != "_")):
-                yield f"{place}: {', '.join(public)}"
+            if inspect.isclass(thing) and (own := sorted(part for part in vars(thing) if part[0] != "_")):
+                yield f"{place}: {', '.join(own)}"
 
 
 def arguments(thing):
