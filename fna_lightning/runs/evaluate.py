@@ -16,7 +16,7 @@ from fna_lightning.checkpoints import checkpoint_of
 from fna_lightning.data import DataModule
 from fna_lightning.errors import CheckpointError, ConfigError
 from fna_lightning.modules import EvaluationModule
-from fna_lightning.runs import build
+from fna_lightning.runs import build, datasets
 from fna_lightning.runs.folder import begin, conclude, save_config
 from fna_lightning.runs.samples import sample_pictures
 from fna_lightning.runs.validation import check_types
@@ -45,7 +45,7 @@ def evaluate(config: DictConfig) -> float:
     data = build.make(config.data)
     data.prepare_data()
     data.setup("validate")
-    build.check_task(data, task, config)
+    datasets.check_task(data, task, config)
     _match_classes(config, checkpoint, data, trained)
     network = build.build_network(config, backbone, data.num_classes, parts)
     build.load_parameters(network, checkpoint)
@@ -80,7 +80,7 @@ def _match_classes(config: DictConfig, checkpoint: Path, data: DataModule[Any], 
     mend = (
         "give a set with the network's, or say which is which by classes={name in the data: name in the network}"
     )
-    build.match_classes(data, checkpoint, mend, renamed, before)
+    datasets.match_classes(data, checkpoint, mend, renamed, before)
 
 
 def _same_set(*settings: DictConfig) -> bool:

@@ -26,7 +26,7 @@ from fna_lightning.checkpoints import read_file
 from fna_lightning.data.base import DataModule
 from fna_lightning.errors import CheckpointError, ConfigError, UserError
 from fna_lightning.files import CONF_DIR
-from fna_lightning.runs import build
+from fna_lightning.runs import build, datasets
 from fna_lightning.runs.composition import bring_up_to_date
 from fna_lightning.runs.folder import plain
 from fna_lightning.runs.processes import count_devices
@@ -126,7 +126,7 @@ def check_same_data(config: DictConfig, folder: Path, data: DataModule[Any]) -> 
                     f"resume={config.resume}: the {split} set has {now[title]} {title}, but had {counts[title]} "
                     "when the run was begun; give the same set"
                 )
-    build.match_classes(
+    datasets.match_classes(
         data, path, f"resume={config.resume} needs the set it was begun with", before=data.class_names
     )
 

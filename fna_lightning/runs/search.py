@@ -18,7 +18,7 @@ from fna_lightning.choices import Choices
 from fna_lightning.costs import CostTable, tabulate
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules import ActivePathStrategy, searched_part
-from fna_lightning.runs import build
+from fna_lightning.runs import build, datasets
 from fna_lightning.runs.folder import begin, conclude, save_config, training_command
 from fna_lightning.runs.resume import check_same_data
 from fna_lightning.search import CostObjective
@@ -46,10 +46,10 @@ def search(config: DictConfig) -> float:
     maps = build.map_settings(config, parts["backbone"])
     in_backbone = space.part == "backbone"
     backbone = build_supernet(space, **maps) if in_backbone else build_backbone(parts["backbone"], **maps)
-    data = build.build_data(config, task)
+    data = datasets.build_data(config, task)
     check_same_data(config, folder, data)
     network = build.build_network(config, backbone, data.num_classes, {**parts, space.part: space})
-    build.check_batch(config, network, data)
+    datasets.check_batch(config, network, data)
     network = build.prepare_network(config, network)
     guard = build.build_guard(config)
     cost, limit = _count(config, network)
@@ -80,7 +80,7 @@ def search(config: DictConfig) -> float:
             objective=result.objective,
             network=counted if in_backbone else build.build_network(config, counted, data.num_classes, found),
             clock=fit.clock,
-            left_out=build.left_out(data, guard),
+            left_out=datasets.left_out(data, guard),
             next_command=training_command(config, folder),
         )
     return result.objective

@@ -12,7 +12,7 @@ from fna_lightning.backbones import build_backbone
 from fna_lightning.callbacks import BatchNormCalibration, Timekeeper
 from fna_lightning.modules import ParameterAdaptation
 from fna_lightning.reporting.tables import relative_path
-from fna_lightning.runs import build
+from fna_lightning.runs import build, datasets
 from fna_lightning.runs.folder import begin, conclude, save_config
 from fna_lightning.runs.resume import check_same_data
 from fna_lightning.runs.samples import sample_pictures
@@ -32,12 +32,12 @@ def train(config: DictConfig) -> float:
     begun_from = None if resumed else config.checkpoint
     callbacks: list[Any] = [] if resumed else [build.build_remapping(config, folder)]
     backbone = build_backbone(parts["backbone"], **build.map_settings(config, parts["backbone"]))
-    data = build.build_data(config, task)
+    data = datasets.build_data(config, task)
     check_same_data(config, folder, data)
     if begun_from is not None:
-        build.match_classes(data, begun_from, "to train another set's, give the run as seed.weights instead")
+        datasets.match_classes(data, begun_from, "to train another set's, give the run as seed.weights instead")
     network = build.build_network(config, backbone, data.num_classes, parts)
-    build.check_batch(config, network, data)
+    datasets.check_batch(config, network, data)
     network = build.prepare_network(config, network)
     if begun_from is not None:
         build.load_parameters(network, begun_from)
@@ -74,7 +74,7 @@ def train(config: DictConfig) -> float:
             objective=scores[task.monitor],
             network=module.network,
             clock=clock,
-            left_out=build.left_out(data, guard),
+            left_out=datasets.left_out(data, guard),
             pictures=sample_pictures(module) if scored else None,
             next_command=f"python evaluate.py checkpoint={relative_path(folder)}",
         )
