@@ -92,17 +92,21 @@ class _Element:
     children: list[_Element] = field(default_factory=list)
 
     def child(self, tag: str) -> _Element | None:
-        """The first child of that name."""
-        for child in self.children:
-            if child.tag == tag:
-                return child
-        return None
-
-    def require(self, tag: str, owner: str, kind: Kind = Kind.ENTRY) -> _Element:
-        """The first child of that name.
+        """The child of that name, if there is one.
 
         Raises:
-            XmlError: There is none; `owner` says of what.
+            XmlError: There are several.
+        """
+        found = [child for child in self.children if child.tag == tag]
+        if len(found) > 1:
+            raise XmlError(Kind.ENTRY, f"<{self.tag}> has several <{tag}>", found[1].line, "leave one")
+        return found[0] if found else None
+
+    def require(self, tag: str, owner: str, kind: Kind = Kind.ENTRY) -> _Element:
+        """The child of that name.
+
+        Raises:
+            XmlError: There is none, or several; `owner` says of what.
         """
         child = self.child(tag)
         if child is None:
@@ -110,10 +114,10 @@ class _Element:
         return child
 
     def number(self, tag: str, owner: str, kind: Kind = Kind.ENTRY) -> float:
-        """The number in the first child of that name.
+        """The number in the child of that name.
 
         Raises:
-            XmlError: There is none.
+            XmlError: There is none, or several.
         """
         child = self.require(tag, owner, kind)
         try:
