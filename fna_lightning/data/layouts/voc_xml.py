@@ -12,6 +12,7 @@ from fna_lightning.data.checking.problems import Kind
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _RESTORE = "restore the file"
+_TOO_LARGE = 2**31  # pixels, for any picture
 
 
 class XmlError(Exception):
@@ -192,7 +193,7 @@ def _picture(root: _Element, name: str) -> str:
 def _size(root: _Element) -> tuple[int, int]:
     size = root.require("size", "the image", Kind.NO_SIZE)
     height, width = (size.number(tag, "the image", Kind.NO_SIZE) for tag in ("height", "width"))
-    if not (height.is_integer() and width.is_integer() and min(height, width) >= 1):
+    if not all(side.is_integer() and 1 <= side < _TOO_LARGE for side in (height, width)):
         raise XmlError(Kind.NO_SIZE, f"the image has width {width:g} and height {height:g}", size.line)
     return int(height), int(width)
 
