@@ -108,9 +108,10 @@ def test_every_option_composes(group, option):
     check_types(config, "train")
 
 
+@pytest.mark.parametrize("search", ["bilevel", "evolution", "random"])
 @pytest.mark.parametrize("experiment", [name for name in EXPERIMENTS if entry_of(name) == "search"])
-def test_another_search_takes_the_place_of_a_recipes(experiment):
-    given = ("search=bilevel", "++data.root=somewhere", "++seed.weights=seed.pth")
+def test_another_search_takes_the_place_of_a_recipes(experiment, search):
+    given = (f"search={search}", "++data.root=somewhere", "++seed.weights=seed.pth")
     config = composed("search", f"experiment={experiment}", *given)
     check_types(config, "search")
     assert config.search == composed("search", "experiment=fna/retinanet_coco_search", *given).search

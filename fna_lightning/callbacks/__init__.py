@@ -2,17 +2,20 @@
 
 from fna_lightning.callbacks.architecture_log import ArchitectureLog, diagnose
 from fna_lightning.callbacks.calibration import BatchNormCalibration
+from fna_lightning.callbacks.candidate_log import CandidateLog
 from fna_lightning.callbacks.consensus import ConfigConsensus
 from fna_lightning.callbacks.last_checkpoint import LastCheckpoint
 from fna_lightning.callbacks.prediction_files import PredictionFiles
 from fna_lightning.callbacks.progress import ProgressBar
 from fna_lightning.callbacks.remapping import RemappingCallback
 from fna_lightning.callbacks.run_log import RunLog
+from fna_lightning.callbacks.supernet_weights import SupernetWeights
 from fna_lightning.callbacks.timekeeper import EvaluationTimekeeper, Timekeeper
 
 __all__ = [
     "ArchitectureLog",
     "BatchNormCalibration",
+    "CandidateLog",
     "ConfigConsensus",
     "EvaluationTimekeeper",
     "LastCheckpoint",
@@ -20,6 +23,7 @@ __all__ = [
     "ProgressBar",
     "RemappingCallback",
     "RunLog",
+    "SupernetWeights",
     "Timekeeper",
     "diagnose",
 ]

@@ -31,6 +31,7 @@ SampleT = TypeVar("SampleT")
 PipelineT = TypeVar("PipelineT", bound=Pipeline)
 DatasetT = TypeVar("DatasetT", bound="EpochDataset[Any, Any]")
 Self = TypeVar("Self", bound="EpochDataset[Any, Any]")
+SelfModule = TypeVar("SelfModule", bound="DataModule[Any]")
 
 
 class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
@@ -72,6 +73,10 @@ class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
     @abstractmethod
     def renumber(self, order: Sequence[int], names: Sequence[str]) -> None:
         """Let label k be the class that has been label order[k], and call it names[k]."""
+
+    @abstractmethod
+    def part(self: Self, indices: Sequence[int]) -> Self:
+        """The samples `indices`, ascending, as a set of their own."""
 
     def __getitem__(self, key: tuple[int, int]) -> SampleT:
         number, index = key
@@ -303,6 +308,26 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
                 EpochSubset(dataset, architecture), "the architecture's part of the training set"
             ),
         )
+
+    def held_out(self: SelfModule, share: float) -> SelfModule:
+        """These settings over the training set alone: a part of it, as validation sees it, is for scores.
+
+        Args:
+            share: That part of the training set; the rest is to train on.
+
+        Raises:
+            ConfigError: `share` is not between 0 and 1.
+        """
+        dataset = _built(self.train_dataset)
+        scored, rest = split_indices(len(dataset), share)
+        other = copy.copy(self)
+        other.train_dataset = dataset.part(sorted(rest))
+        other.val_dataset = self.for_validation(dataset.part(sorted(scored)))
+        return other
+
+    def for_validation(self, dataset: DatasetT) -> DatasetT:
+        """`dataset` as validation sees it."""
+        return dataset.with_transform(self.eval_transform())
 
     def _checked(self, split: str, build: Callable[[Problems], DatasetT]) -> DatasetT:
         problems = Problems(self.on_error)

@@ -3,6 +3,8 @@
 from fna_lightning.modules.architecture import AlphaTraining, ArchitectureAdaptation
 from fna_lightning.modules.base import AdaptationModule
 from fna_lightning.modules.evaluation import EvaluationModule
+from fna_lightning.modules.evolution import EvolutionAdaptation
+from fna_lightning.modules.evolution_data import Candidate, EvolutionData
 from fna_lightning.modules.guard import StepGuard
 from fna_lightning.modules.parameter_groups import ParameterGroups
 from fna_lightning.modules.parameters import ParameterAdaptation
@@ -15,7 +17,10 @@ __all__ = [
     "AdaptationModule",
     "AlphaTraining",
     "ArchitectureAdaptation",
+    "Candidate",
     "EvaluationModule",
+    "EvolutionAdaptation",
+    "EvolutionData",
     "ParameterAdaptation",
     "ParameterGroups",
     "SearchData",

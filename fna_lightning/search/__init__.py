@@ -3,6 +3,7 @@
 from fna_lightning.search.alphas import Alphas
 from fna_lightning.search.alternation import AlternatingLoader, SearchBatch
 from fna_lightning.search.bilevel import BilevelSearch
+from fna_lightning.search.evolution import Breeding, Evolution
 from fna_lightning.search.objective import GIGA, CostObjective
 from fna_lightning.search.single_path import SinglePathTraining, Stepper, Update
 
@@ -11,7 +12,9 @@ __all__ = [
     "Alphas",
     "AlternatingLoader",
     "BilevelSearch",
+    "Breeding",
     "CostObjective",
+    "Evolution",
     "SearchBatch",
     "SinglePathTraining",
     "Stepper",

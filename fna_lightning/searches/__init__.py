@@ -2,5 +2,6 @@
 
 from fna_lightning.searches.base import Search, SearchJob, SearchResult
 from fna_lightning.searches.bilevel import Bilevel
+from fna_lightning.searches.evolution import Evolution
 
-__all__ = ["Bilevel", "Search", "SearchJob", "SearchResult"]
+__all__ = ["Bilevel", "Evolution", "Search", "SearchJob", "SearchResult"]

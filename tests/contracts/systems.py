@@ -22,7 +22,7 @@ from fna_lightning.costs import CostTable, Quantity, tabulate
 from fna_lightning.modules import ParameterGroups, StepGuard, searched_part
 from fna_lightning.schedules import multistep
 from fna_lightning.search import CostObjective
-from fna_lightning.searches import Bilevel, Search, SearchJob
+from fna_lightning.searches import Bilevel, Evolution, Search, SearchJob
 from fna_lightning.supernets import MobileSpace, build_supernet
 from fna_lightning.tasks import ClassificationTask
 
@@ -87,6 +87,20 @@ SEARCHES: dict[str, Callable[[], Search]] = {
         weights=_sgd,
         schedule=_schedule,
         architecture=partial(torch.optim.Adam, lr=0.05),
+    ),
+    "evolution": lambda: Evolution(
+        share=0.3,
+        generations=2,
+        population=3,
+        parents=2,
+        mutations=1,
+        crossovers=1,
+        mutation_rate=0.3,
+        statistics_batches=1,
+        supernet=None,
+        clip_weights=35,
+        weights=_sgd,
+        schedule=_schedule,
     ),
     "random": lambda: RandomSearch(4, _sgd, _schedule),
 }

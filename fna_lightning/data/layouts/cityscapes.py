@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -161,6 +162,13 @@ class CityscapesSegmentation(EpochDataset[SegmentationSample, SegmentationPipeli
         self.label_map = self.label_map.renumbered(order, names)
         self.class_names = self.label_map.class_names
 
+    def part(self, indices: Sequence[int]) -> CityscapesSegmentation:
+        """The pictures `indices`, ascending; nobody has counted their labels."""
+        other = copy.copy(self)
+        other.names = self.names[list(indices)]
+        other.pixels = np.zeros_like(self.pixels)
+        return other
+
     def totals(self) -> dict[str, int]:
         """Images and, if label files were counted, classes and pixels of them."""
         if not self.pixels.any():
@@ -251,9 +259,13 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
 
     def build_val(self, problems: Problems) -> CityscapesSegmentation:
         """List and check the validation set."""
-        dataset = self._build("val_split", self.val_split, problems)
-        dataset.labels_as_stored = True
-        return dataset
+        return self.for_validation(self._build("val_split", self.val_split, problems))
+
+    def for_validation(self, dataset: CityscapesSegmentation) -> CityscapesSegmentation:
+        """Resized only, with the labels of the files."""
+        other = super().for_validation(dataset)
+        other.labels_as_stored = True
+        return other
 
     def picture_folders(self) -> list[Path]:
         """Those of the two splits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -121,6 +122,14 @@ class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
         """Let label k be the class that has been label order[k]; ids stay those of the file."""
         self.annotations = self.annotations.renumbered(order, names)
         self.class_names = self.annotations.category_names
+
+    def part(self, indices: Sequence[int]) -> CocoDetection:
+        """The images `indices`, ascending, with their boxes."""
+        kept = np.zeros(len(self), dtype=bool)
+        kept[list(indices)] = True
+        other = copy.copy(self)
+        other.annotations = self.annotations.keep(kept)
+        return other
 
     def totals(self) -> dict[str, int]:
         """Images, boxes and images without boxes, crowds counted as boxes."""

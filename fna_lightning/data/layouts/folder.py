@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,12 @@ class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
         """Let label k be the class that has been label order[k]; pictures keep their order."""
         self.class_names = tuple(names)
         self.labels = np.argsort(np.asarray(order))[self.labels]
+
+    def part(self, indices: Sequence[int]) -> FolderClassification:
+        """The images `indices`, ascending, of all classes."""
+        other = copy.copy(self)
+        other.files, other.labels = self.files[list(indices)], self.labels[list(indices)]
+        return other
 
     def collate(self, samples: Sequence[ClassificationSample]) -> ClassificationBatch:
         """Stack images and labels."""

@@ -1,0 +1,114 @@
+"""Any data module for a search that trains a supernet first and scores its paths then."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+from torch.utils.data import DataLoader
+
+from fna_lightning.data.base import DataModule
+from fna_lightning.data.loading import EpochLoader, ResumableLoader
+
+
+@dataclass
+class Candidate:
+    """What an iteration is given that scores a path instead of training one."""
+
+    number: int
+    """Counted from 0."""
+
+    def __len__(self) -> int:
+        return 0  # images that are trained on
+
+
+class CandidateLoader(ResumableLoader[Candidate]):
+    """A place in the last epoch for every candidate.
+
+    Args:
+        number: of candidates.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def __len__(self) -> int:
+        return self._number
+
+    def batches(self, epoch: int, skipped: int) -> Iterator[Candidate]:  # noqa: ARG002 - the same in every epoch
+        """The candidates but the first `skipped`."""
+        return map(Candidate, range(skipped, self._number))
+
+
+class EvolutionData(L.LightningDataModule):
+    """Batches of the weights' part of the training set in all epochs but the last, which is for candidates.
+
+    Args:
+        data: the data set.
+        share: part of the training images that candidates are scored on, in (0, 1); disjoint from the rest.
+        candidates: how many there are.
+    """
+
+    def __init__(self, data: DataModule[Any], share: float, candidates: int) -> None:
+        super().__init__()
+        self.data = data
+        self._share = share
+        self._candidates = candidates
+        self._held: DataModule[Any] | None = None
+        self._weights: EpochLoader | None = None
+        self._scored: DataLoader[Any] | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """As in the data set."""
+        return self.data.class_names
+
+    def totals(self) -> dict[str, dict[str, int]]:
+        """As of the data set."""
+        return self.data.totals()
+
+    @property
+    def held(self) -> DataModule[Any]:
+        """The training set in its two parts; known after `setup`."""
+        if self._held is None:
+            raise RuntimeError("the parts are known after setup()")
+        return self._held
+
+    def prepare_data(self) -> None:
+        """As the data set does."""
+        self.data.prepare_data()
+
+    def setup(self, stage: str) -> None:
+        """Read the data set and divide its training set."""
+        self.data.setup(stage)
+        self._held = self.data.held_out(self._share)
+        self._held.trainer = self.trainer
+
+    def train_dataloader(self) -> Any:
+        """What the present epoch needs."""
+        trainer = self.trainer
+        if trainer is not None and trainer.current_epoch >= (trainer.max_epochs or 1) - 1:
+            return CandidateLoader(self._candidates)
+        return self.weight_batches()
+
+    def weight_batches(self) -> EpochLoader:
+        """Shuffled and augmented, of the weights' part."""
+        self._weights = self._weights or self.held.train_dataloader()
+        return self._weights
+
+    def statistics_batches(self, number: int) -> Iterator[Any]:
+        """The first `number` batches of the weights' part in the order of its first epoch, again and again."""
+        return itertools.islice(itertools.cycle(self.weight_batches().batches(0, 0)), number)
+
+    def scored_batches(self) -> DataLoader[Any]:
+        """All images that candidates are scored on, of this rank."""
+        self._scored = self._scored or self.held.val_dataloader()
+        return self._scored
+
+    def teardown(self, stage: str) -> None:
+        """End the loader processes."""
+        self.held.teardown(stage)

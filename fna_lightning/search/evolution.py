@@ -1,0 +1,195 @@
+"""Evolution over the paths of any space, under whatever limit (spec DetNAS 4; random search is its first part)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from fna_lightning.errors import ConfigError
+
+Genes = tuple[int, ...]
+"""A path, as a key."""
+
+_TRIES = 200
+"""To find one candidate by chance, before others ways are gone."""
+_SMALL = 4096
+"""Paths of a space up to which all that is left of it is listed instead."""
+
+
+@dataclass(frozen=True)
+class Breeding:
+    """How a generation comes from those before; the published settings (spec DetNAS 4.1).
+
+    Attributes:
+        population: candidates of a generation.
+        parents: the best of all before, from which it comes.
+        mutations: candidates that are a parent, each gene drawn anew with probability `mutation_rate`.
+        crossovers: candidates that take each gene from either of two parents.
+        mutation_rate: on [0, 1].
+
+    What mutation and crossover leave of a population is drawn uniformly. With neither it is random search.
+
+    Raises:
+        ConfigError: naming the setting that cannot be.
+    """
+
+    population: int = 50
+    parents: int = 10
+    mutations: int = 20
+    crossovers: int = 20
+    mutation_rate: float = 0.1
+
+    def __post_init__(self) -> None:
+        if min(self.population, self.parents) < 1 or min(self.mutations, self.crossovers) < 0:
+            raise ConfigError(
+                "search.population and parents: give at least 1, mutations and crossovers at least 0"
+            )
+        if self.mutations + self.crossovers > self.population:
+            raise ConfigError(
+                f"search.mutations={self.mutations} and search.crossovers={self.crossovers} are more than "
+                f"search.population={self.population}"
+            )
+        if not 0 <= self.mutation_rate <= 1:
+            raise ConfigError(f"search.mutation_rate={self.mutation_rate}: give a probability")
+
+
+class Evolution:
+    """Gives candidates one by one and is told their scores; no candidate comes twice.
+
+    A generation is a function of the random seed, its number and the scores before it. The scores are therefore
+    all that has to be kept: a search that is resumed from them, on whatever rank, goes on as it would have.
+
+    Args:
+        sizes: candidates of each choice.
+        allowed: whether a path keeps the limits.
+        refuge: a path that does, towards which others are moved until they do, such as the cheapest.
+        breeding: how generations come about.
+        generations: how many there are.
+        random_seed: fixes what is drawn.
+
+    Attributes:
+        history: (path, score) in the order in which they were told.
+
+    Raises:
+        ConfigError: where `refuge` is not allowed.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        allowed: Callable[[Sequence[int]], bool],
+        refuge: Sequence[int],
+        breeding: Breeding = Breeding(),
+        generations: int = 20,
+        random_seed: int = 0,
+    ) -> None:
+        if not allowed(refuge):
+            raise ConfigError("no path keeps the limits of the search")
+        self.sizes = tuple(sizes)
+        self.history: list[tuple[Genes, float]] = []
+        self._allowed = allowed
+        self._refuge = tuple(refuge)
+        self._breeding = breeding
+        self._generations = generations
+        self._random_seed = random_seed
+        self._pool: list[Genes] = []
+        self._seen: set[Genes] = set()
+
+    @property
+    def budget(self) -> int:
+        """Candidates in all, where the space has as many."""
+        return self._generations * self._breeding.population
+
+    @property
+    def best(self) -> tuple[Genes, float]:
+        """The path of the highest score, the first one where several are equal."""
+        return self._ranking()[0]
+
+    def ask(self) -> Genes | None:
+        """The next candidate; the same one until its score is told. None at the end of budget or space."""
+        told = len(self.history)
+        if told >= self.budget:
+            return None
+        if told == len(self._pool):
+            self._pool += self._generation(told // self._breeding.population)
+        return self._pool[told] if told < len(self._pool) else None
+
+    def tell(self, score: float) -> None:
+        """Score the candidate that was asked for last; what is not a number counts as the worst.
+
+        Raises:
+            RuntimeError: where none was.
+        """
+        genes = self.ask()
+        if genes is None:
+            raise RuntimeError("there is no candidate whose score could be told")
+        self.history.append((genes, score if not math.isnan(score) else -math.inf))
+
+    def restore(self, scores: Sequence[float]) -> None:
+        """Go on behind these scores, told by a search of the same settings."""
+        for score in scores[len(self.history) :]:
+            self.tell(score)
+
+    def _ranking(self) -> list[tuple[Genes, float]]:
+        return sorted(self.history, key=lambda entry: -entry[1])  # stable: the earlier one of equals
+
+    def _generation(self, number: int) -> list[Genes]:
+        rng = np.random.default_rng([self._random_seed, number])
+        parents = [genes for genes, _ in self._ranking()[: self._breeding.parents]]
+        makers: list[Callable[[], Genes]] = []
+        if parents:
+            makers += [lambda: self._mutant(rng, parents)] * self._breeding.mutations
+            makers += [lambda: self._child(rng, parents)] * self._breeding.crossovers
+        makers += [lambda: self._drawn(rng)] * (self._breeding.population - len(makers))
+        return list(self._distinct(rng, makers))
+
+    def _distinct(self, rng: np.random.Generator, makers: Sequence[Callable[[], Genes]]) -> Iterator[Genes]:
+        """One new candidate of each maker; a drawn one where it has no other, until the space is used up."""
+        for make in makers:
+            found = self._new(make) or self._new(lambda: self._drawn(rng)) or self._rest(rng)
+            if found is None:
+                return
+            self._seen.add(found)
+            yield found
+
+    def _new(self, make: Callable[[], Genes]) -> Genes | None:
+        for number in range(_TRIES):
+            genes = make()
+            # Where the limit is tight, chance alone would not keep it.
+            genes = self._moved(genes, number) if not self._allowed(genes) else genes
+            if genes not in self._seen:
+                return genes
+        return None
+
+    def _moved(self, genes: Genes, number: int) -> Genes:
+        """`genes` with as many of the refuge's in a random order as it takes to keep the limits."""
+        moved = list(genes)
+        for place in np.random.default_rng([self._random_seed, number, *genes]).permutation(len(moved)):
+            moved[place] = self._refuge[place]
+            if self._allowed(moved):
+                break
+        return tuple(moved)
+
+    def _rest(self, rng: np.random.Generator) -> Genes | None:
+        """What is left of a small space."""
+        if math.prod(self.sizes) > _SMALL:
+            return None
+        everything = product(*map(range, self.sizes))
+        rest = [genes for genes in everything if genes not in self._seen and self._allowed(genes)]
+        return rest[int(rng.integers(len(rest)))] if rest else None
+
+    def _drawn(self, rng: np.random.Generator) -> Genes:
+        return tuple(int(gene) for gene in rng.integers(self.sizes))
+
+    def _mutant(self, rng: np.random.Generator, parents: Sequence[Genes]) -> Genes:
+        parent = parents[int(rng.integers(len(parents)))]
+        anew = rng.random(len(parent)) < self._breeding.mutation_rate
+        return tuple(np.where(anew, rng.integers(self.sizes), parent).tolist())
+
+    def _child(self, rng: np.random.Generator, parents: Sequence[Genes]) -> Genes:
+        one, other = (parents[number] for number in rng.integers(len(parents), size=2))
+        return tuple(np.where(rng.random(len(one)) < 0.5, one, other).tolist())

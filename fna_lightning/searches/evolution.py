@@ -1,0 +1,115 @@
+"""DetNAS's search: a supernet trained on uniform paths, then evolution over its paths under a hard limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fna_lightning.architectures import parts_yaml
+from fna_lightning.callbacks import CandidateLog, SupernetWeights
+from fna_lightning.choices import Choices
+from fna_lightning.errors import ConfigError
+from fna_lightning.modules import EvolutionAdaptation, EvolutionData, WeightTraining, searched_part
+from fna_lightning.modules.base import OptimizerFactory, ScheduleFactory
+from fna_lightning.search import Breeding
+from fna_lightning.search import Evolution as Candidates
+from fna_lightning.searches.base import Search, SearchJob, SearchResult
+from fna_lightning.settings import Built, Count, Optimizer, Positive, PositiveAmount, Schedule, Share
+
+
+@dataclass
+class EvolutionSettings(Built):
+    """`search=evolution` and `search=random`: which candidates there are, and how they are scored (DetNAS)."""
+
+    share: Share
+    """Part of the training images that candidates are scored on; the supernet is trained on the rest."""
+    generations: Positive
+    """How often candidates are bred from the best so far."""
+    population: Positive
+    """Candidates of a generation."""
+    parents: Positive
+    """The best so far, from which a generation comes."""
+    mutations: Count
+    """Candidates of a generation that are a parent, some genes drawn anew."""
+    crossovers: Count
+    """Candidates of a generation that take each gene from either of two parents; the rest is drawn."""
+    mutation_rate: Share
+    """Probability with which a gene is drawn anew."""
+    statistics_batches: Count
+    """Training batches from which batch norms with statistics are estimated before a candidate is scored."""
+    supernet: str | None
+    """Run directory of a search of the same space whose supernet is taken; null trains one."""
+    clip_weights: PositiveAmount | None
+    """Largest L2 norm of the weights' gradient."""
+    weights: Optimizer
+    """Optimiser of the weights."""
+    schedule: Schedule
+    """Schedule of the weights' learning rate."""
+
+
+class Evolution(Search):
+    """Evolution over any choices, in the last epoch; its arguments are described by `Settings`.
+
+    The epochs before train the supernet; with one epoch and `supernet` none does. The path of the highest score is
+    the result.
+    """
+
+    Settings: ClassVar[type[Built]] = EvolutionSettings
+
+    def __init__(
+        self,
+        share: float,
+        generations: int,
+        population: int,
+        parents: int,
+        mutations: int,
+        crossovers: int,
+        mutation_rate: float,
+        statistics_batches: int,
+        supernet: str | None,
+        clip_weights: float | None,
+        weights: OptimizerFactory,
+        schedule: ScheduleFactory,
+    ) -> None:
+        self._share = share
+        self._generations = generations
+        self._breeding = Breeding(population, parents, mutations, crossovers, mutation_rate)
+        self._statistics_batches = statistics_batches
+        self._supernet = supernet
+        self._weights = WeightTraining(weights, schedule, clip_weights)
+        self._clip_weights = clip_weights
+
+    def run(self, job: SearchJob) -> SearchResult:
+        """Train, score, breed; sweeps compare the best score."""
+        cheapest = job.cost.cheapest()
+        candidates = Candidates(
+            Choices(searched_part(job.network)).sizes,
+            lambda path: job.limit is None or job.cost.of(path) <= job.limit,
+            cheapest,
+            self._breeding,
+            self._generations,
+            job.random_seed,
+        )
+        module = EvolutionAdaptation(
+            job.network,
+            job.task,
+            parts_yaml(job.parts),
+            WeightTraining(self._weights.optimizer, self._weights.schedule, self._clip_weights, job.groups),
+            candidates,
+            self._statistics_batches,
+            job.random_seed,
+            job.guard,
+        )
+        data = EvolutionData(job.data, self._share, candidates.budget)
+        log = CandidateLog(job.folder, job.cost, self._breeding.population)
+        given = [] if self._supernet is None else [SupernetWeights(self._supernet)]
+        job.fit(module, data, [*given, log])
+        if not candidates.history:
+            raise ConfigError("trainer.limit_train_batches: no candidate was scored in the last epoch; give more")
+        path, score = candidates.best
+        figures = {
+            "score": score,
+            "candidates": float(len(candidates.history)),
+            job.cost.quantity: job.cost.of(path),
+        }
+        return SearchResult(path, figures, score)

@@ -1,0 +1,91 @@
+"""Evolution on fitness with a known optimum, under limits, and from its scores alone."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fna_lightning.errors import ConfigError
+from fna_lightning.search import Breeding, Evolution
+
+RANDOM = Breeding(mutations=0, crossovers=0)
+PLACES = np.arange(20)
+
+
+def finished(evolution, fitness):
+    while (genes := evolution.ask()) is not None:
+        evolution.tell(fitness(genes))
+    return evolution
+
+
+def synthetic(random_seed, breeding):
+    """(part of the range between worst and best that was reached, whether it is the best) of 1000 candidates."""
+    weights = np.random.default_rng(random_seed).random((20, 4))
+    evolution = Evolution([4] * 20, lambda _: True, [0] * 20, breeding, 20, random_seed)
+    finished(evolution, lambda genes: weights[PLACES, list(genes)].sum())
+    assert len({genes for genes, _ in evolution.history}) == len(evolution.history) == 1000
+    worst, best = weights.min(axis=1).sum(), weights.max(axis=1).sum()
+    return (evolution.best[1] - worst) / (best - worst)
+
+
+def test_the_published_settings_find_the_optimum():
+    found = [synthetic(random_seed, Breeding()) for random_seed in range(10)]
+    assert min(found) >= 0.98
+    assert sum(share > 1 - 1e-9 for share in found) > 5
+    assert max(synthetic(random_seed, RANDOM) for random_seed in range(10)) < 0.9
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.3])
+def test_limits_are_never_broken(share):
+    """The tightest one allows the cheapest path alone."""
+    rng = np.random.default_rng(0)
+    weights, costs = rng.random((2, 20, 4))
+    low, high = costs.min(axis=1).sum(), costs.max(axis=1).sum()
+    limit = low + share * (high - low)
+
+    def cost(genes):
+        return costs[PLACES, list(genes)].sum()
+
+    evolution = Evolution([4] * 20, lambda genes: cost(genes) <= limit, costs.argmin(axis=1), Breeding(), 4)
+    finished(evolution, lambda genes: weights[PLACES, list(genes)].sum())
+    assert all(cost(genes) <= limit for genes, _ in evolution.history)
+    assert len(evolution.history) == (200 if share else 1)
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(0, 3), st.integers(0, 99))
+def test_a_small_space_is_used_up_and_no_path_comes_twice(sizes, limit, random_seed):
+    evolution = Evolution(sizes, lambda genes: sum(genes) <= limit, [0] * len(sizes), Breeding(), 20, random_seed)
+    finished(evolution, sum)
+    wanted = [genes for genes in itertools.product(*map(range, sizes)) if sum(genes) <= limit]
+    assert sorted(genes for genes, _ in evolution.history) == wanted
+
+
+@given(st.lists(st.floats(), min_size=1, max_size=40), st.integers(0, 9))
+def test_scores_are_the_whole_state(scores, random_seed):
+    """Whatever they are, not numbers included: the search that is restored from them asks for the same."""
+    small = Breeding(8, 3, 3, 2, 0.3)
+    one, other = (Evolution([3] * 6, lambda _: True, [0] * 6, small, 5, random_seed) for _ in range(2))
+    for score in scores:
+        one.tell(score)
+    other.restore([score for _, score in one.history])
+    assert other.history == one.history
+    assert [other.ask(), other.best] == [one.ask(), one.best]
+    ranks = sorted(range(len(one.history)), key=lambda number: (-one.history[number][1], number))
+    assert one.best == one.history[ranks[0]]
+
+
+def test_what_cannot_be_is_named():
+    with pytest.raises(ConfigError, match="no path keeps the limits"):
+        Evolution([2, 2], lambda _: False, [0, 0])
+    with pytest.raises(ConfigError, match=r"are more than search.population=50"):
+        Breeding(mutations=30, crossovers=30)
+    with pytest.raises(ConfigError, match=r"search\.population"):
+        Breeding(population=0)
+    with pytest.raises(ConfigError, match=r"search\.mutation_rate=2: give a probability"):
+        Breeding(mutation_rate=2)
+    evolution = Evolution([1], lambda _: True, [0])
+    evolution.tell(1.0)
+    with pytest.raises(RuntimeError, match="no candidate"):
+        evolution.tell(1.0)
