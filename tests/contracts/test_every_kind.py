@@ -96,7 +96,7 @@ def test_a_seed_of_one_architecture_is_copied_whole(architecture, randomise):
     assert all(torch.equal(value, state[name]) for name, value in target.state_dict().items())
 
 
-@pytest.mark.parametrize(("kind", "other"), itertools.permutations(BACKBONES, 2))
+@pytest.mark.parametrize(("kind", "other"), list(itertools.permutations(BACKBONES, 2)))
 def test_a_seed_of_another_kind_is_named(kind, other, randomise):
     seed = Seed(BACKBONES[kind], randomise(build_backbone(BACKBONES[kind])).state_dict())
     with pytest.raises(ConfigError, match=f"kind {kind}.*remap=random"):
