@@ -29,7 +29,10 @@ _AVERAGES = frozenset(
         "model_state_ema",
         "ema_state",
         "ema",
+        "ema_params",
         "averaged",
+        "averaged_model",
+        "model_averaged",
     }
 )
 _LIGHTNINGS = "current_model_state"  # the weights, where Lightning's averaging has put the average in their place
@@ -68,6 +71,10 @@ def read_file(path: str | Path) -> dict[str, Any]:
             return {**metadata, "state_dict": load_file(path)}
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if path.read_bytes()[:80].startswith((b"version https://git-lfs", b"<")):
+            raise CheckpointError(
+                f"{path}: is a pointer or a web page in place of the weights; download them, as by git lfs pull"
+            ) from error
         raise CheckpointError(
             f"{path}: holds objects other than tensors and plain data, which are never executed here; "
             "save its state_dict alone and give that file"
@@ -133,6 +140,8 @@ def _flat(content: Mapping[Any, Any], deepest: int) -> Iterator[tuple[str, Tenso
 def _sorted(content: Mapping[str, Any]) -> Weights:
     """The tensors of a file, averages apart, their names still wrapped."""
     weights = Weights({}, {})
+    if "n_averaged" in content:  # torch's AveragedModel, saved alone
+        content = {"averaged": content}
     if _LIGHTNINGS in content:
         content = {"ema": content.get("state_dict"), "state_dict": content[_LIGHTNINGS]}
     for name, tensor in _flat(content, _DEEPEST):

@@ -52,7 +52,7 @@ _PLACES = ("data.root", "data.*_annotations", "data.*_images", "data.*_folder")
 """Where the set lies: it may have moved, which its content shows."""
 _ORIGINS = ("seed.weights", "remap.supernet", "checkpoint")
 """Where parameters came from, which are not read again; files may have moved."""
-_OF_NETWORK = ("architecture", "detector", "task")
+_OF_NETWORK = ("architecture", "detector", "task", "data.classes", "data=")
 _MAPS = ("detector.strides", "detector.features")
 _GROUPS = ("architecture", "detector", "data", "trainer", "strategy")
 _INSTEAD = {

@@ -397,3 +397,20 @@ def test_a_change_is_read_right_or_one_line(tmp_path_factory, expected, place, c
         remap(load_seed(path), target)
         for key, tensor in target.state_dict().items():
             assert torch.equal(tensor, expected.state[key]), key
+
+
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\noid", b"<!DOCTYPE html>"])
+def test_what_stands_in_for_weights_is_named(tmp_path, content):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is a pointer or a web page in place of the weights; download"):
+        load_seed(path)
+
+
+def test_torchs_average_of_a_model(small):
+    """`AveragedModel` saved alone is an average, and said to be."""
+    network = build_backbone(small, (small.head_stage,))
+    averaged = torch.optim.swa_utils.AveragedModel(network)
+    weights = weights_of(averaged.state_dict())
+    assert weights.plain == {}
+    assert set(weights.averaged) == set(network.state_dict())

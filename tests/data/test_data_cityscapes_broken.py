@@ -207,7 +207,7 @@ def test_classes_that_no_label_shows_are_one_warning(streets, caplog):
     with caplog.at_level(logging.WARNING):
         streets.ready(classes=classes)
     (message,) = [record.getMessage() for record in caplog.records]
-    assert message.startswith("training set: classes without a training pixel (1)")
+    assert message.startswith("training set: classes that training never meets (1)")
     assert message.endswith("no label file has a pixel of wall, bus")
     caplog.clear()
     streets.ready(classes=classes, check_images="none")

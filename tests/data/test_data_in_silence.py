@@ -59,19 +59,29 @@ def test_boxes_that_are_fractions(coco):
         row["bbox"] = [0.1, 0.2, 0.3, 0.1]
     coco.write(content)
     match = (
-        r"no side of the 6 boxes is longer than a pixel, the first is \[0.1, 0.2, 0.3, 0.1\]; multiply them by its"
+        r"most of the 6 boxes lie within a single pixel; the first is \[0.1, 0.2, 0.3, 0.1\]; multiply them by its"
     )
     refused(module(coco.root), match)
     refused(module(coco.root, on_error="skip"), match)
-    content["annotations"][0]["bbox"] = [1, 2, 20, 20]  # one of real size: the others are small, and noticed
-    coco.write(content)
+    for number, row in enumerate(content["annotations"]):
+        row["bbox"] = [1, 2, 20, 20] if number else [0.1, 0.2, 0.3, 0.1]
+    coco.write(content)  # a single one is noticed
     data = module(coco.root)
     data.setup("fit")
     assert len(data.train_dataset.annotations.boxes) == 6
-    assert [kind for kind, _ in kinds(module(coco.root))] == [Kind.TINY] * 5
+    assert [kind for kind, _ in kinds(module(coco.root))] == [Kind.TINY]
 
 
-def test_voc_boxes_that_are_fractions(voc):
+def test_boxes_of_one_pixel_are_no_fractions(coco):
+    content = coco.read()
+    for row in content["annotations"]:
+        row["bbox"] = [5, 5, 1, 1]
+    coco.write(content)
+    assert kinds(module(coco.root)) == []
+
+
+@pytest.mark.parametrize("one_based", [True, False])
+def test_voc_boxes_that_are_fractions(voc, one_based):
     from voc_trees import ready, xml
 
     root, first, second = voc
@@ -79,8 +89,8 @@ def test_voc_boxes_that_are_fractions(voc):
         picture = "png" if name == "2008_000002" else "jpg"
         text = xml(name, [("car", (0.25, 0.1, 0.5, 0.75), False)])
         year.file(name).write_text(text.replace(".jpg", f".{picture}"))
-    with pytest.raises(DataError, match="no side of the 4 boxes is longer than a pixel, the first has corners"):
-        ready(root, one_based=False)
+    with pytest.raises(DataError, match="most of the 4 boxes lie within a single pixel; the first has corners"):
+        ready(root, one_based=one_based)
 
 
 @pytest.mark.parametrize("name", ["0002.jpg", "./0002.jpg"])
@@ -128,6 +138,26 @@ def test_categories_of_one_name(coco):
     data.setup("fit")
     assert data.class_names == ("car (3)", "car (8)", "brush")
     assert [kind for kind, _ in kinds(module(coco.root))] == [Kind.SAME_NAME] * 2
+
+
+def test_classes_that_no_box_is_of(coco):
+    content = coco.read()
+    for row in content["annotations"]:
+        row["iscrowd"] = row["category_id"] == 90
+    coco.write(content)
+    assert kinds(module(coco.root)) == [(Kind.UNSEEN_CLASS, "no image has a box of brush")]
+    for row in content["annotations"]:
+        row.update(iscrowd=None, area=None)  # as good as not there
+    coco.write(content)
+    assert kinds(module(coco.root)) == []
+
+
+def test_streets_of_no_class(tmp_path):
+    streets = Streets(tmp_path / "streets")
+    for k in range(3):
+        streets.add("val", f"bonn/{k:02d}", (48, 64), ids=(0, 4, 0, 4, 0, 4))
+    with pytest.raises(DataError, match="no label file has a pixel of any class to score: all are ignored"):
+        streets.ready()
 
 
 def test_pictures_in_neither_split_are_counted(coco, caplog):

@@ -101,7 +101,7 @@ def test_one_change_to_an_annotation_file(coco, original, change):
     assert len(found["annotations"]) == len(by_id) == len(content["annotations"])
     for row in found["annotations"]:
         wanted = by_id[row["id"]]
-        area = wanted.get("area", 0)
+        area = wanted.get("area") or 0
         for key in ("image_id", "category_id", "bbox"):
             assert row[key] == wanted[key]
         assert row["iscrowd"] == bool(wanted.get("iscrowd", 0))

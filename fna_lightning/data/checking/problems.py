@@ -66,7 +66,7 @@ class Kind(Enum):
     UNUSED = "folders with pictures that no split lists", "notice", "list them if they are meant to be used"
     NO_OBJECT = "images without objects", "notice", "annotate it if it shows any"
     NO_PICTURE = "label files without a picture", "notice", "restore the picture if it is meant to be in the set"
-    UNSEEN_CLASS = "classes without a training pixel", "notice", "label some or take them out of data.classes"
+    UNSEEN_CLASS = "classes that training never meets", "notice", "label some or take the class out of both sets"
     SURPLUS = "pictures with damaged data that decode", "notice", "look at it, and restore it if it is disturbed"
     ROTATED = (
         "pictures with an orientation tag",

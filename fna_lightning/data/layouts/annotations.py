@@ -12,13 +12,23 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fna_lightning.data.checking.positions import JsonPositions
 from fna_lightning.data.checking.problems import Kind, Problem, Problems
 from fna_lightning.data.layouts.boxes import are_fractions, box_faults
-from fna_lightning.data.layouts.coco_tables import Rows, Table, is_box, is_name, is_number, is_text, read_tables
+from fna_lightning.data.layouts.coco_tables import (
+    Rows,
+    Table,
+    is_box,
+    is_integer,
+    is_name,
+    is_number,
+    is_text,
+    read_tables,
+)
 
 
 @dataclass(frozen=True)
@@ -144,15 +154,15 @@ def read_annotations(file: Path, problems: Problems | None = None) -> CocoAnnota
     boxes = annotations.column("bbox", "[left, top, width, height]", is_box, [0, 0, 0, 0])
     boxes = np.array(boxes, np.float64).reshape(-1, 4)
     areas = _areas(annotations, boxes)
-    crowd = annotations.integers("iscrowd", 0).astype(bool)
+    crowd = np.array(annotations.column("iscrowd", "0 or 1", _is_mark, 0, 0), bool)
     own_images, own_categories = annotations.integers("image_id"), annotations.integers("category_id")
     image_of, image_known = _positions(own_images, image_ids)
     labels, category_known = _positions(own_categories, np.asarray(category_ids, np.int64))
 
     _check_references(annotations, annotation_ids, (own_images, image_known), (own_categories, category_known))
     measured = image_known & images.good[image_of]
-    if are_fractions(boxes):
-        what = f"no side of the {len(boxes)} boxes is longer than a pixel, the first is {boxes[0].tolist()}"
+    if are_fractions(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)):
+        what = f"most of the {len(boxes)} boxes lie within a single pixel; the first is {boxes[0].tolist()}"
         problems.append(Problem(Kind.FRACTIONS, file, what))
     _check_boxes(annotations, boxes, (sizes[image_of], measured), annotation_ids, own_images)
     good = annotations.good
@@ -183,6 +193,11 @@ def read_annotations(file: Path, problems: Problems | None = None) -> CocoAnnota
     return everything.keep(images.good, annotations.good[order])
 
 
+def _is_mark(value: Any) -> bool:
+    """Whether it says yes or no; tools write it as a number or as true and false."""
+    return type(value) is bool or is_integer(value)
+
+
 def _read_categories(table: Table) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Ids, ascending, and names of the categories; none of them can be left out."""
     ids = table.integers("id")
@@ -208,7 +223,7 @@ def _check_images(table: Table, ids: np.ndarray, sizes: np.ndarray) -> None:
 def _areas(table: Table, boxes: np.ndarray) -> np.ndarray:
     """(M,) float64: areas of objects; that of their box where none is given, or one that cannot be."""
     given = np.array(table.column("area", "int or float", is_number, 0.0, np.nan), np.float64)
-    missing = np.array(["area" not in row for row in table.rows], dtype=bool)
+    missing = np.array([row.get("area") is None for row in table.rows], dtype=bool)
     usable = (given > 0) & np.isfinite(given)
     table.note(
         Kind.NO_EXTENT,

@@ -13,6 +13,7 @@ Mask: TypeAlias = np.ndarray | np.bool_
 """What comparing arrays gives, by its types."""
 TOLERANCE = 1.0
 """Pixels by which a box may reach over the image's edge; real sets round outwards. It is cut off."""
+_ROUNDED = 0.01  # by which a share may exceed the whole
 SMALLEST = 0.01
 """A side of fewer pixels counts as none: it would vanish in single precision."""
 
@@ -40,12 +41,15 @@ def box_faults(boxes: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[Kind, Mas
     yield Kind.TINY, finite & ~flat & ~outside & tiny, "of less than a pixel"
 
 
-def are_fractions(boxes: np.ndarray) -> bool:
-    """Whether no side of any box is longer than a pixel, as where boxes are given in shares of the image.
+def are_fractions(corners: np.ndarray) -> bool:
+    """Whether most boxes seem to be given in shares of their image instead of pixels.
+
+    Such a box lies within [0, 1], and not all its corners are whole numbers: a first pixel could be annotated so.
 
     Args:
-        boxes: (M, 4) float: left, top, width, height. Those that are not finite or have no area say nothing.
+        corners: (M, 4) float: left, top, right, bottom as the file means them; what is not finite says nothing.
     """
-    sides = boxes[np.isfinite(boxes).all(axis=1), 2:]
-    sides = sides[(sides > 0).all(axis=1)]
-    return bool(len(sides)) and bool((sides <= 1).all())
+    corners = corners[np.isfinite(corners).all(axis=1)]
+    within = ((corners >= 0) & (corners <= 1 + _ROUNDED)).all(axis=1)
+    broken = (corners != np.round(corners)).any(axis=1)
+    return 2 * int(np.count_nonzero(within & broken)) > len(corners)

@@ -305,7 +305,11 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
         dataset.pixels = check_labels(dataset, good, self.check_images, problems)
         if not good.any():
             what = f"none of the {len(good)} pictures is usable"
-            problems.append(Problem(Kind.SET, files.images, what, f"set data.{key}"))
+            problems.append(Problem(Kind.SET, files.images, what, "mend what is wrong with them"))
+        elif dataset.pixels.any() and len(dataset.unseen_classes()) == len(dataset.class_names):
+            use = "learn from" if key.startswith("train") else "score"
+            what = f"no label file has a pixel of any class to {use}: all are ignored"
+            problems.append(Problem(Kind.SET, files.labels, what, "correct data.classes or the files"))
         dataset.names = dataset.names[good]
         return dataset
 

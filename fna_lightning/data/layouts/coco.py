@@ -150,6 +150,16 @@ class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
         return corners.clip(0, np.tile(size[::-1], 2)), self.annotations.labels[rows][single]
 
 
+def note_unseen(dataset: CocoDetection, problems: Problems) -> None:
+    """Note the classes of which no image has a box to learn from, all in one line."""
+    annotations = dataset.annotations
+    boxes = np.bincount(annotations.labels[~annotations.crowd], minlength=len(dataset.class_names))
+    unseen = [name for name, number in zip(dataset.class_names, boxes, strict=True) if not number]
+    if unseen:
+        what = f"no image has a box of {', '.join(unseen)}"
+        problems.append(Problem(Kind.UNSEEN_CLASS, annotations.file, what))
+
+
 class DetectionDataModule(DataModule[CocoDetection]):
     """Two sets of images with boxes, under the resize and augmentation of a detector.
 
@@ -228,7 +238,7 @@ class DetectionDataModule(DataModule[CocoDetection]):
         """
         dataset = CocoDetection(annotations, images, transform, self.random_seed, self.pad)
         good = check_images(dataset, annotations.sizes, self.check_images, problems)
-        if not good.any():
+        if len(good) and not good.any():
             what = f"none of the {len(good)} images of {annotations.file.name} is usable"
             problems.append(Problem(Kind.SET, images, what, f"set data.{key}"))
         if not good.all():
@@ -238,6 +248,8 @@ class DetectionDataModule(DataModule[CocoDetection]):
             marked = ": all are marked as iscrowd or difficult" if len(dataset.annotations.crowd) else ""
             mend = "annotate single objects, unmarked"
             problems.append(Problem(Kind.SET, annotations.file, f"no image has a box to {use}{marked}", mend))
+        elif key.startswith("train"):
+            note_unseen(dataset, problems)
         return dataset
 
 

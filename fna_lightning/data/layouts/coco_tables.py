@@ -61,9 +61,9 @@ class Table:
             expected: What `fits` accepts, in words.
             fits: Whether a value can be used.
             filler: Stands in for values that cannot, whose entries are noted as malformed.
-            default: Of entries without the key; None if they need it.
+            default: Of entries without the key, or with null for its value; None if they need it.
         """
-        values = [row.get(key, default) for row in self.rows]
+        values = [default if row.get(key) is None else row[key] for row in self.rows]
         bad = np.array([not fits(value) for value in values], dtype=bool)
         kind = Kind.CATEGORY if self.name == "categories" else Kind.ENTRY
 

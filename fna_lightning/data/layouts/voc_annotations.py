@@ -235,9 +235,9 @@ def _check_objects(found: _Boxes, classes: Sequence[str], sizes: np.ndarray, pro
         f"object {{name}} is of none of the {len(classes)} classes",
         "correct it or set data.classes, to null for the classes in the files",
     )
-    if are_fractions(found.boxes):
+    if are_fractions(np.array([item.corners for item in found.objects], np.float64).reshape(-1, 4)):
         corners = found.objects[0].corners
-        what = f"no side of the {len(found.boxes)} boxes is longer than a pixel, the first has corners {corners}"
+        what = f"most of the {len(found.boxes)} boxes lie within a single pixel; the first has corners {corners}"
         problems.append(Problem(Kind.FRACTIONS, found.files[0], what))
     for kind, bad, fault in box_faults(found.boxes, size):
         note(kind, bad & ~unknown, f"object {{name}} has the box {{box}} {fault}")
