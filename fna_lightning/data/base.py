@@ -63,6 +63,10 @@ class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
         return map(self.path, range(len(self)))
 
     @abstractmethod
+    def truth(self, index: int) -> Any:
+        """What is annotated in sample `index`, to be compared with another's."""
+
+    @abstractmethod
     def load(self, index: int, random_seed: int) -> SampleT:
         """Read sample `index` and transform it under `random_seed`."""
 

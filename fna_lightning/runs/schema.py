@@ -21,6 +21,7 @@ RemapStrategy = Annotated[str, Limit(lambda name: name in STRATEGIES, f"one of {
 _EPOCHS = "trainer.max_epochs instead, by which schedules go"
 _ACCUMULATE = "1 and a larger data.batch_size: schedules count batches"
 _OVERFIT = "0 and trainer.limit_train_batches: data sets have their own order"
+_CLIP = "null, and clip=<norm>; of a search search.clip_weights=<norm>"
 _DEV_RUN = "false and trainer.max_epochs=1 trainer.limit_train_batches=1 trainer.limit_val_batches=1"
 
 
@@ -35,7 +36,7 @@ class Trainer(Built):
 
     given: ClassVar[tuple[str, ...]] = (
         *("accelerator", "devices", "num_nodes", "strategy", "sync_batchnorm"),  # these are of the group strategy
-        *("callbacks", "default_root_dir", "gradient_clip_val", "logger", "plugins", "use_distributed_sampler"),
+        *("callbacks", "default_root_dir", "logger", "plugins", "use_distributed_sampler"),
     )
 
     max_epochs: Positive
@@ -65,6 +66,8 @@ class Trainer(Built):
     """Batches that are trained on and scored alike."""
     fast_dev_run: Annotated[Any, Limit(lambda number: not number, _DEV_RUN)]
     """A run of some batches, without its log."""
+    gradient_clip_val: Annotated[Any, Limit(lambda norm: norm is None, _CLIP)]
+    """Largest norm of the gradient."""
     barebones: Annotated[Any, Limit(lambda on: not on, "false: a run keeps its checkpoints and its log")]
     """A run without either."""
     enable_checkpointing: Annotated[Any, Limit(lambda on: on in (True, None), "true: a run keeps its checkpoints")]

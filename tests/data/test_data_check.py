@@ -297,7 +297,7 @@ class Listed(EpochDataset):
     def load(self, index, seed):
         raise NotImplementedError
 
-    collate = renumber = load
+    collate = renumber = part = truth = load
 
 
 class ListedModule(DataModule):

@@ -216,7 +216,9 @@ def test_classes_that_no_label_shows_are_one_warning(streets, caplog):
 
 def test_classes_of_left_out_pictures_do_not_count(streets):
     for k in range(6):
-        streets.add("train", f"{('aachen', 'ulm')[k % 2]}/{k:02d}", (40, 64), ids=(7, 23) if k else (7, 23, 24))
+        streets.add(
+            "train", f"{('aachen', 'ulm')[k % 2]}/{k:02d}", (40, 64), ids=(7, 23) if k else (7, 23, 24), seed=k
+        )
     streets.picture(*PAIR).write_bytes(b"")
     problems, totals = found(streets)
     assert [problem[0] for problem in problems] == [Kind.EMPTY, Kind.UNSEEN_CLASS]

@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 
+import cv2
 import pytest
 import torch
 from cityscapes_trees import Streets
@@ -114,6 +115,41 @@ def test_one_picture_twice(coco, name):
     data = module(coco.root, on_error="skip")
     data.setup("fit")
     assert 999 not in data.train_dataset.annotations.image_ids
+
+
+def test_copies_under_other_names(coco):
+    content = coco.read()
+    image = content["images"][2]
+    own = [row for row in content["annotations"] if row["image_id"] == image["id"]]
+    for k, name in enumerate(("copy.jpg", "link.jpg")):
+        path = coco.root / "train2017" / name
+        source = coco.root / "train2017" / image["file_name"]
+        path.symlink_to(source) if k else shutil.copy(source, path)
+        content["images"].append({**image, "id": 999 + k, "file_name": name})
+        content["annotations"] += [
+            {**row, "id": 9000 + 10 * k + j, "image_id": 999 + k} for j, row in enumerate(own)
+        ]
+    content["annotations"][-1]["bbox"] = [1, 2, 20, 20]
+    coco.write(content)
+    twin = coco.root / "train2017" / image["file_name"]
+    assert kinds(module(coco.root)) == [
+        (Kind.COPY, f"has the same bytes as {twin}, annotated alike"),
+        (Kind.OTHER_COPY, f"has the same bytes as {twin}, but annotated otherwise"),
+    ]
+
+
+def test_copies_of_other_kinds(folders, tmp_path):
+    shutil.copy(folders / "train" / "ant" / "0.jpg", folders / "train" / "bee" / "copy.jpg")
+    found = kinds(FolderDataModule(folders, size=32, num_workers=0))
+    assert [kind for kind, _ in found] == [Kind.OTHER_COPY]
+    streets = Streets(tmp_path / "streets")
+    for name in ("copy", "other"):
+        shutil.copy(streets.picture("train", "ulm/01"), streets.picture("train", f"ulm/{name}"))
+        shutil.copy(streets.label("train", "ulm/01"), streets.label("train", f"ulm/{name}"))
+    labels = streets.ids("train", "ulm/other")
+    labels[:] = 7
+    assert cv2.imwrite(str(streets.label("train", "ulm/other")), labels)
+    assert [kind for kind, _ in kinds(streets.module())] == [Kind.COPY, Kind.OTHER_COPY]
 
 
 @pytest.mark.parametrize("area", [-1, 0, float("inf"), float("nan")])

@@ -1,12 +1,14 @@
-"""Pictures that are in the training and in the validation set, so that scores say nothing of them."""
+"""Pictures that are there more than once: in both sets, so that scores say nothing of them, or in one."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from typing import Any
 
 from fna_lightning.data.checking.checks import THREADS, ImageList
 
@@ -33,6 +35,23 @@ def same_contents(train: ImageList, val: ImageList) -> Iterator[tuple[Path, Path
     first = dict(zip(reversed(keys[0]), reversed(suspects[0]), strict=True))
     for key, path in zip(keys[1], suspects[1], strict=True):
         yield first[key], path
+
+
+def copies(images: ImageList) -> Iterator[tuple[int, int]]:
+    """(first image, later one) with the same bytes under two names, in the order of the later one."""
+    suspects = list(range(len(images)))
+    keys: list[Any] = []
+    with ThreadPool(THREADS) as pool:
+        for look in (_length, _end, _digest):
+            keys = pool.map(look, map(images.path, suspects))
+            counts = Counter(keys)
+            pairs = [(index, key) for index, key in zip(suspects, keys, strict=True) if counts[key] > 1]
+            suspects, keys = [index for index, _ in pairs], [key for _, key in pairs]
+    first: dict[Any, int] = {}
+    for index, key in zip(suspects, keys, strict=True):
+        twin = first.setdefault(key, index)
+        if images.path(twin) != images.path(index):
+            yield twin, index
 
 
 def _length(path: Path) -> int:

@@ -62,6 +62,8 @@ class Kind(Enum):
     TINY = "boxes smaller than a pixel", "notice", "correct it if it is a fraction of the image"
     NO_EXTENT = "objects whose area is not positive", "notice", "correct or remove the area"
     TWICE = "pictures listed twice with the same boxes", "notice", "keep one entry"
+    COPY = "copies of a picture in one split", "notice", "keep one of them"
+    OTHER_COPY = "copies of a picture with other annotations", "notice", "keep the right one"
     SAME_NAME = "categories of one name", "notice", "give every category its own, or merge the two"
     UNUSED = "folders with pictures that no split lists", "notice", "list them if they are meant to be used"
     NO_OBJECT = "images without objects", "notice", "annotate it if it shows any"

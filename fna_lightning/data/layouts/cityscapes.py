@@ -128,6 +128,10 @@ class CityscapesSegmentation(EpochDataset[SegmentationSample, SegmentationPipeli
             yield self.files.image(name)
             yield self.files.label(name)
 
+    def truth(self, index: int) -> bytes:
+        """The content of the label file."""
+        return self.label_path(index).read_bytes()
+
     def load(self, index: int, random_seed: int) -> SegmentationSample:
         """Read sample `index` and transform it under `random_seed`.
 

@@ -84,6 +84,12 @@ class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
         """All images of the file."""
         return (self.images / name.decode() for name in self.annotations.listed)
 
+    def truth(self, index: int) -> list[tuple[float, ...]]:
+        """Boxes with labels and marks, sorted."""
+        annotations, rows = self.annotations, self.annotations.boxes_of(index)
+        columns = (annotations.boxes[rows], annotations.labels[rows], annotations.crowd[rows])
+        return sorted(map(tuple, np.column_stack(columns).tolist()))
+
     def load(self, index: int, random_seed: int) -> DetectionSample:
         """Read image `index` with its boxes and transform them under `random_seed`."""
         path = self.path(index)

@@ -72,6 +72,10 @@ class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
         """All images of all classes."""
         return (self.folder / file.decode() for file in self._listed)
 
+    def truth(self, index: int) -> int:
+        """The label."""
+        return int(self.labels[index])
+
     def load(self, index: int, random_seed: int) -> ClassificationSample:
         """Read image `index` and transform it under `random_seed`."""
         path = self.path(index)
