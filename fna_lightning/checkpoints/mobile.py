@@ -82,9 +82,10 @@ def _torchvision(state: State) -> State:
     layer = re.compile(rf"features\.(\d+)\.conv\.([\d.]+?)\.{_TENSOR}")
     plain = re.compile(rf"features\.(\d+)\.([01])\.{_TENSOR}")
     expanded = {m[1] for key in state if (m := layer.fullmatch(key)) and m[2] == "3"}
-    places = _torchvision_places(
-        state, sorted({int(m[1]) for key in state if (m := layer.fullmatch(key))}), expanded
-    )
+    numbers = sorted({int(m[1]) for key in state if (m := layer.fullmatch(key))})
+    if numbers and (gaps := set(range(1, numbers[-1])) - set(numbers)):
+        raise ArchitectureError(f"the tensors of features.{min(gaps)} are missing")
+    places = _torchvision_places(state, numbers, expanded)
     last = max((stage for stage, _ in places.values()), default=0) + 1
     native = {}
     for key, tensor in state.items():

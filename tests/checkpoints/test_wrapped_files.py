@@ -414,3 +414,11 @@ def test_torchs_average_of_a_model(small):
     weights = weights_of(averaged.state_dict())
     assert weights.plain == {}
     assert set(weights.averaged) == set(network.state_dict())
+
+
+@pytest.mark.parametrize("layer", [1, 5, 16])
+def test_a_layer_that_is_missing_is_named(torchvision_net, tmp_path, layer):
+    state = torchvision_net.state_dict()
+    torch.save({k: v for k, v in state.items() if not k.startswith(f"features.{layer}.")}, tmp_path / "seed.pth")
+    with pytest.raises(CheckpointError, match=f"the tensors of features.{layer} are missing"):
+        load_seed(tmp_path / "seed.pth")

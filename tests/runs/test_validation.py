@@ -214,7 +214,7 @@ WRONG = [
     ("train", {"remap.stratgy": "fna"}, "did you mean remap.strategy?"),
     ("train", {"strategy.device": 2}, "did you mean strategy.devices?"),
     ("train", {"trainer.devices": 2}, "unknown key trainer.devices=2"),
-    ("train", {"trainer.gradient_clip_val": 2}, "unknown key trainer.gradient_clip_val=2"),
+    ("train", {"trainer.gradient_clip_val": 2}, "trainer.gradient_clip_val=2: give null, and clip=<norm>"),
     ("train", {"paths.outputs": "x"}, "did you mean paths.output?"),
     ("evaluate", {"checkpoints": "x"}, "did you mean checkpoint?"),
     ("train", {"trainer.max_epochs": 0}, "trainer.max_epochs=0: give a whole number, 1 or more"),
