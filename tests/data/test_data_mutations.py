@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 from cityscapes_trees import Streets
-from conftest import CocoSet
+from coco_trees import CocoSet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from voc_trees import Year
