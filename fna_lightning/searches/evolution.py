@@ -76,16 +76,16 @@ class Evolution(Search):
         self._breeding = Breeding(population, parents, mutations, crossovers, mutation_rate)
         self._statistics_batches = statistics_batches
         self._supernet = supernet
-        self._weights = WeightTraining(weights, schedule, clip_weights)
         self._clip_weights = clip_weights
+        self._weights = weights
+        self._schedule = schedule
 
     def run(self, job: SearchJob) -> SearchResult:
         """Train, score, breed; sweeps compare the best score."""
-        cheapest = job.cost.cheapest()
         candidates = Candidates(
             Choices(searched_part(job.network)).sizes,
             lambda path: job.limit is None or job.cost.of(path) <= job.limit,
-            cheapest,
+            job.cost.cheapest(),
             self._breeding,
             self._generations,
             job.random_seed,
@@ -94,7 +94,7 @@ class Evolution(Search):
             job.network,
             job.task,
             parts_yaml(job.parts),
-            WeightTraining(self._weights.optimizer, self._weights.schedule, self._clip_weights, job.groups),
+            WeightTraining(self._weights, self._schedule, self._clip_weights, job.groups),
             candidates,
             self._statistics_batches,
             job.random_seed,

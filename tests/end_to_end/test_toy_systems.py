@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from entries import start
+from entries import CLASSIFICATION, start
 
 from fna_lightning.architectures import load_parts
 
@@ -31,14 +31,8 @@ AROUND = {
     "widths": ("detector=classifier", "detector.strides=[8]", "architecture=two_widths.txt"),
 }
 SMALL = (
+    *CLASSIFICATION[1:],  # without its recipe
     "data=shapes_classification",
-    "data.num_train=16",
-    "data.num_val=8",
-    "data.image_size=32",
-    "data.batch_size=4",
-    "data.num_workers=0",
-    "trainer.enable_progress_bar=false",
-    "trainer.max_epochs=1",
     "seed=none",
     "cost.input_size=[32,32]",
 )
