@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
@@ -10,10 +11,28 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+_alone = False
+
 
 def num_ranks() -> int:
-    """Processes of this run, 1 without a process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    """Processes that work together: those of this run, 1 without a process group and inside `alone`."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() and not _alone else 1
+
+
+def works_together() -> bool:
+    """Whether there is another rank to talk to."""
+    return num_ranks() > 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """For work that each rank does by itself: what asks `num_ranks`, metrics among it, talks to no other rank."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from fna_lightning.blocks.mobile_stages import StagePlan, build_mobile_stages
 from fna_lightning.blocks.network import Backbone, Network
 from fna_lightning.blocks.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from fna_lightning.blocks.staged import StagedNetwork
-from fna_lightning.blocks.statistics import reestimate_statistics
+from fna_lightning.blocks.statistics import reestimate_statistics, without_synchronisation
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -24,4 +24,5 @@ __all__ = [
     "build_mobile_stages",
     "initialise",
     "reestimate_statistics",
+    "without_synchronisation",
 ]

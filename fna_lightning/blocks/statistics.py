@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import MethodType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 
 class _Kept(NamedTuple):
@@ -61,6 +63,19 @@ def reestimate_statistics(network: nn.Module, inputs: Iterable[Any]) -> None:
             if not finished or not norm.num_batches_tracked:
                 for name, statistic in norm.named_buffers(recurse=False):
                     statistic.copy_(old.statistics[name])
+
+
+@contextmanager
+def without_synchronisation(network: nn.Module) -> Iterator[None]:
+    """Let synchronised norms of `network` see their own rank's inputs alone, where ranks run different paths."""
+    norms = [module for module in network.modules() if isinstance(module, SyncBatchNorm)]
+    try:
+        for norm in norms:
+            norm.forward = MethodType(_BatchNorm.forward, norm)
+        yield
+    finally:
+        for norm in norms:
+            vars(norm).pop("forward", None)
 
 
 def _copies(norm: _BatchNorm) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 from fna_lightning.costs.counter import Cost, count
 from fna_lightning.costs.knapsack import Term
+from fna_lightning.costs.limits import Limits
 from fna_lightning.costs.table import UNITS, CostTable, Quantity
 from fna_lightning.costs.tabulate import tabulate
 
-__all__ = ["UNITS", "Cost", "CostTable", "Quantity", "Term", "count", "tabulate"]
+__all__ = ["UNITS", "Cost", "CostTable", "Limits", "Quantity", "Term", "count", "tabulate"]

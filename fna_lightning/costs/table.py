@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fna_lightning.choices import Path
@@ -40,6 +42,11 @@ class CostTable(nn.Module):
     def of(self, path: Path) -> float:
         """The cost of a path, the fixed part included."""
         return self.fixed + sum(float(costs[tuple(path[k] for k in choices)]) for choices, costs in self.terms)
+
+    def of_all(self, paths: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(P,) the costs of P paths, (P, number of choices)."""
+        costs = [term[tuple(paths[:, choices].T)] for choices, term in self.terms]
+        return self.fixed + np.sum(costs, axis=0)
 
     def expected(self, weights: Sequence[Tensor]) -> Tensor:
         """Scalar float64: the mean cost of paths drawn by `weights`, differentiable; see `searched`."""

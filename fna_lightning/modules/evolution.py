@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import torch
 
-from fna_lightning.blocks import Network, reestimate_statistics
+from fna_lightning.blocks import Network, reestimate_statistics, without_synchronisation
+from fna_lightning.distributed import alone, gather_objects
 from fna_lightning.modules.evolution_data import Candidate, EvolutionData
 from fna_lightning.modules.guard import StepGuard
 from fna_lightning.modules.supernet import SupernetAdaptation, WeightTraining
-from fna_lightning.search import Evolution
+from fna_lightning.search import Draw, Evolution
 from fna_lightning.tasks.base import Metric, Task
 
 
 class EvolutionAdaptation(SupernetAdaptation):
-    """Trains a supernet, then scores paths of it one an iteration (DetNAS, section 3).
+    """Trains a supernet, then scores paths of it, one an iteration on every rank (DetNAS, section 3).
 
-    All ranks score one candidate together, each on its share of the images. Nothing of the network changes then:
-    statistics are estimated anew for every candidate from the same training batches, and put back behind it.
-    Since candidates are iterations, they are interrupted, saved and resumed as any other.
+    A rank scores its candidate alone, on all the images, so that scores do not depend on how many ranks there
+    are. Nothing of the network changes then: statistics are estimated anew for every candidate from the same
+    training batches, and put back behind it. Since candidates are iterations, they are interrupted, saved and
+    resumed as any other.
 
     Args:
         network: see `SupernetAdaptation`, as for the arguments that are not named here.
@@ -27,9 +30,10 @@ class EvolutionAdaptation(SupernetAdaptation):
         architecture_text: the architectures that the space begins with, in YAML.
         weights: how the weights are trained, in all epochs but the last.
         evolution: which candidates there are.
-        statistics_batches: training batches, of every rank, that norms with statistics are estimated from.
+        statistics_batches: training batches that norms with statistics are estimated from.
         random_seed: fixes the paths.
         guard: what becomes of a loss or gradient that is not finite.
+        draw: gives the paths that are trained; uniform ones by default.
     """
 
     def __init__(
@@ -42,8 +46,9 @@ class EvolutionAdaptation(SupernetAdaptation):
         statistics_batches: int,
         random_seed: int,
         guard: StepGuard | None = None,
+        draw: Draw | None = None,
     ) -> None:
-        super().__init__(network, task, architecture_text, weights, random_seed, guard)
+        super().__init__(network, task, architecture_text, weights, random_seed, guard, draw)
         self.evolution = evolution
         self._statistics_batches = statistics_batches
         self._fitness: Metric[Any] | None = None
@@ -53,17 +58,28 @@ class EvolutionAdaptation(SupernetAdaptation):
         self.trainer.reload_dataloaders_every_n_epochs = 1  # pyright: ignore[reportAttributeAccessIssue]
 
     def training_step(self, batch: Any, index: int) -> None:
-        """A weight step on a path that is drawn uniformly, or a candidate's score."""
+        """A weight step, or the score of a candidate."""
         if not isinstance(batch, Candidate):
             super().training_step(batch, index)
             return
-        path = self.evolution.ask()
-        if path is not None:  # a small space may be used up before the budget is
-            self.evolution.tell(self._score(path))
-            best = self.evolution.best[1]
-            self.progress = {"candidate": f"{len(self.evolution.history)}/{self.evolution.budget}", "best": best}
+        block = self.evolution.block(self.trainer.world_size)
+        if block:  # a small space may be used up before the budget is
+            mine = self._score(block[self.global_rank]) if self.global_rank < len(block) else math.nan
+            for score in gather_objects(mine)[: len(block)]:
+                self.evolution.tell(score)
+            self.progress = self._standing()
         self.losses = {}
         self.iteration += 1
+
+    def _standing(self) -> dict[str, Any]:
+        """For the progress bar."""
+        scores = [score for _, score in self.evolution.history]
+        return {
+            "candidate": f"{len(scores)}/{self.evolution.budget}",
+            "best": max(scores),
+            "mean": sum(scores) / len(scores),
+            "feasible": f"{self.evolution.feasible_share:.0%}",
+        }
 
     @torch.no_grad()
     def _score(self, path: tuple[int, ...]) -> float:
@@ -74,7 +90,7 @@ class EvolutionAdaptation(SupernetAdaptation):
         kept = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
         self.network.eval()
         try:
-            with torch.autocast(self.device.type, enabled=False):
+            with alone(), without_synchronisation(self.network), torch.autocast(self.device.type, enabled=False):
                 batches = map(self._moved, data.statistics_batches(self._statistics_batches))
                 reestimate_statistics(self.network, (batch.images for batch in batches))
                 self._fitness.reset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from fna_lightning.data.base import DataModule
 from fna_lightning.data.loading import EpochLoader, ResumableLoader
+from fna_lightning.search import Evolution
 
 
 @dataclass
@@ -26,10 +28,10 @@ class Candidate:
 
 
 class CandidateLoader(ResumableLoader[Candidate]):
-    """A place in the last epoch for every candidate.
+    """A place in the last epoch for every candidate, or as many of them as there are ranks.
 
     Args:
-        number: of candidates.
+        number: of places.
     """
 
     def __init__(self, number: int) -> None:
@@ -40,7 +42,7 @@ class CandidateLoader(ResumableLoader[Candidate]):
         return self._number
 
     def batches(self, epoch: int, skipped: int) -> Iterator[Candidate]:  # noqa: ARG002 - the same in every epoch
-        """The candidates but the first `skipped`."""
+        """The places but the first `skipped`."""
         return map(Candidate, range(skipped, self._number))
 
 
@@ -50,16 +52,17 @@ class EvolutionData(L.LightningDataModule):
     Args:
         data: the data set.
         share: part of the training images that candidates are scored on, in (0, 1); disjoint from the rest.
-        candidates: how many there are.
+        evolution: which candidates there are.
     """
 
-    def __init__(self, data: DataModule[Any], share: float, candidates: int) -> None:
+    def __init__(self, data: DataModule[Any], share: float, evolution: Evolution) -> None:
         super().__init__()
         self.data = data
         self._share = share
-        self._candidates = candidates
+        self._evolution = evolution
         self._held: DataModule[Any] | None = None
         self._weights: EpochLoader | None = None
+        self._statistics: EpochLoader | None = None
         self._scored: DataLoader[Any] | None = None
 
     @property
@@ -73,7 +76,7 @@ class EvolutionData(L.LightningDataModule):
 
     @property
     def held(self) -> DataModule[Any]:
-        """The training set in its two parts; known after `setup`."""
+        """The training set in its two parts, of which every rank reads the whole; known after `setup`."""
         if self._held is None:
             raise RuntimeError("the parts are known after setup()")
         return self._held
@@ -86,29 +89,38 @@ class EvolutionData(L.LightningDataModule):
         """Read the data set and divide its training set."""
         self.data.setup(stage)
         self._held = self.data.held_out(self._share)
-        self._held.trainer = self.trainer
+        self._held.trainer = None
 
     def train_dataloader(self) -> Any:
         """What the present epoch needs."""
         trainer = self.trainer
         if trainer is not None and trainer.current_epoch >= (trainer.max_epochs or 1) - 1:
-            return CandidateLoader(self._candidates)
+            return CandidateLoader(self._evolution.blocks(trainer.world_size))
         return self.weight_batches()
 
     def weight_batches(self) -> EpochLoader:
-        """Shuffled and augmented, of the weights' part."""
-        self._weights = self._weights or self.held.train_dataloader()
+        """Shuffled and augmented, of this rank's share of the weights' part."""
+        if self._weights is None:
+            shared = copy.copy(self.held)
+            shared.trainer = self.trainer
+            self._weights = shared.train_dataloader()
         return self._weights
 
     def statistics_batches(self, number: int) -> Iterator[Any]:
-        """The first `number` batches of the weights' part in the order of its first epoch, again and again."""
-        return itertools.islice(itertools.cycle(self.weight_batches().batches(0, 0)), number)
+        """The first `number` batches of the weights' part in the order of its first epoch, again and again.
+
+        They are the same on every rank, as all that scores depend on: whichever rank scores a candidate.
+        """
+        self._statistics = self._statistics or self.held.train_dataloader()
+        return itertools.islice(itertools.cycle(self._statistics.batches(0, 0)), number)
 
     def scored_batches(self) -> DataLoader[Any]:
-        """All images that candidates are scored on, of this rank."""
+        """All images that candidates are scored on."""
         self._scored = self._scored or self.held.val_dataloader()
         return self._scored
 
-    def teardown(self, stage: str) -> None:
+    def teardown(self, stage: str) -> None:  # noqa: ARG002 - Lightning's interface
         """End the loader processes."""
-        self.held.teardown(stage)
+        for loader in (self._weights, self._statistics):
+            if loader is not None:
+                loader.close()

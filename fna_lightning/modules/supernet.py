@@ -19,7 +19,7 @@ from fna_lightning.modules.base import AdaptationModule, OptimizerFactory, Sched
 from fna_lightning.modules.guard import StepGuard
 from fna_lightning.modules.parameter_groups import ParameterGroups
 from fna_lightning.modules.strategy import ActivePathStrategy
-from fna_lightning.search import SinglePathTraining, Stepper, Update
+from fna_lightning.search import Draw, SinglePathTraining, Stepper, Update
 from fna_lightning.tasks.base import Task
 
 
@@ -34,7 +34,7 @@ class WeightTraining:
 
 
 class SupernetAdaptation(AdaptationModule):
-    """Trains the weights of the choices inside `network`, one uniformly drawn path an iteration.
+    """Trains the weights of the choices inside `network`, one drawn path an iteration.
 
     The base of every search: it draws the paths, guards loss and gradients, and averages the gradients of the
     active path, without which ranks would drift apart under `ActivePathStrategy`. `iteration` counts batches, and
@@ -47,6 +47,7 @@ class SupernetAdaptation(AdaptationModule):
         weights: how the weights are trained.
         random_seed: fixes the paths.
         guard: what becomes of a loss or gradient that is not finite.
+        draw: gives the paths; uniform ones by default.
 
     Attributes:
         choices: those of the part of `network` that is searched.
@@ -66,12 +67,15 @@ class SupernetAdaptation(AdaptationModule):
         weights: WeightTraining,
         random_seed: int,
         guard: StepGuard | None = None,
+        draw: Draw | None = None,
     ) -> None:
         super().__init__(network, task, architecture_text, random_seed, guard)
         self.automatic_optimization = False
         self.choices = Choices(searched_part(network))
         self._weights = weights
-        self.paths = SinglePathTraining(network, self.choices, self._task_losses, **self._step_settings())
+        self.paths = SinglePathTraining(
+            network, self.choices, self._task_losses, draw=draw, **self._step_settings()
+        )
 
     def on_fit_start(self) -> None:
         """Refuse what hand-made steps cannot do right.
@@ -86,11 +90,11 @@ class SupernetAdaptation(AdaptationModule):
             )
 
     def training_step(self, batch: Any, _index: int) -> None:
-        """A weight step on a path that is drawn uniformly."""
+        """A weight step on the path of the iteration."""
         self.step_weights(batch, cast("Stepper", self.optimizers()))
 
     def step_weights(self, batch: Any, optimizer: Stepper, probabilities: Sequence[Tensor] | None = None) -> None:
-        """One weight step by the path that `Choices.draw` gives, and one of its schedule; an iteration's last."""
+        """One weight step and one of its schedule, an iteration's last; see `SinglePathTraining.weight_step`."""
         losses = self.paths.weight_step(batch, optimizer, self.iteration, probabilities)
         self.note_losses("weight", losses)
         cast("LRScheduler", self.lr_schedulers()).step()

@@ -16,10 +16,18 @@ from matplotlib.figure import Figure
 from fna_lightning.architectures import load_parts
 from fna_lightning.errors import UserError
 from fna_lightning.files import write_text
-from fna_lightning.reporting.pictures import draw_alphas, draw_architecture, draw_curves, has_drawing, to_png
+from fna_lightning.reporting.candidates import CANDIDATES, read_candidates
+from fna_lightning.reporting.pictures import (
+    draw_alphas,
+    draw_architecture,
+    draw_candidates,
+    draw_curves,
+    has_drawing,
+    to_png,
+)
 from fna_lightning.reporting.results import monitored, read_results
 from fna_lightning.reporting.tables import cost_lines
-from fna_lightning.reporting.units import metric_text
+from fna_lightning.reporting.units import count_text, metric_text
 
 FILE_NAME = "report.html"
 _STYLE = Path(__file__).with_name("report.css")
@@ -27,6 +35,8 @@ _PICTURE_BYTES = 2_000_000
 """What all pictures may take before base64, so that the report stays below 3 MB."""
 _RESOLUTIONS = (120, 90, 60, 40, 25)
 """Dots per inch, tried until the pictures fit."""
+_BEST = 10
+"""Candidates of a search that have a line."""
 _TEXT_CHARACTERS = 60_000
 """Where a text is cut off."""
 
@@ -49,6 +59,7 @@ def write_report(folder: str | os.PathLike[str], title: str, pictures: Mapping[s
     sections = [
         _guarded("results.json", lambda: _results(folder)),
         _guarded("pictures", lambda: _pictures(folder, pictures or {})),
+        _guarded(CANDIDATES, lambda: _best_candidates(folder / CANDIDATES)),
         _guarded("architecture", lambda: _architecture_text(folder)),
         _guarded("remapping.csv", lambda: _remapping(folder / "remapping.csv")),
         _guarded("config.yaml", lambda: _config(folder / "config.yaml")),
@@ -125,6 +136,7 @@ def _pictures(folder: Path, given: Mapping[str, Figure]) -> str:
         ("Architecture", "architecture.yaml", _networks),
         ("Curves", "metrics.csv", draw_curves),
         ("Choices", "alphas.csv", lambda path: [draw_alphas(path)]),
+        ("Candidates", CANDIDATES, lambda path: [draw_candidates(path)]),
     ):
         if (folder / file).exists():
             try:
@@ -166,6 +178,19 @@ def _figure(png: bytes, label: str, *, caption: bool) -> str:
     text = f"<figcaption>{escape(label)}</figcaption>" if caption else ""
     data = base64.b64encode(png).decode("ascii")
     return f'<figure>{text}<img alt="{escape(label)}" src="data:image/png;base64,{data}"></figure>'
+
+
+def _best_candidates(path: Path) -> str:
+    """The candidates of the highest scores, the earlier one first where they are equal."""
+    if not path.exists():
+        return ""
+    candidates = read_candidates(path)
+    best = sorted(candidates.rows, key=lambda row: -row.score)[:_BEST]
+    rows = [[row.path, str(row.generation), *map(count_text, row.costs), metric_text(row.score)] for row in best]
+    return _section(
+        f"The best of {len(candidates.rows):,} candidates",
+        _table(["path", "generation", *candidates.quantities, "score"], rows),
+    )
 
 
 def _architecture_text(folder: Path) -> str:

@@ -28,6 +28,7 @@ _FILES = {
     "report.html": "the report, for a browser",
     "results.json": "these figures",
     "architecture.yaml": "the network",
+    "candidates.csv": "all networks that were scored",
     "detections.json": "all boxes, as a COCO results file",
     "predictions": "label files, and the same in colours",
     "checkpoints": "its parameters",

@@ -150,6 +150,16 @@ class CountedCost(Group):
 
 
 @dataclass
+class Limits(Group):
+    """`cost.limits`: hard limits by what is counted, of searches that score candidates."""
+
+    madds: PositiveAmount | None
+    """Multiply-adds."""
+    params: PositiveAmount | None
+    """Parameters."""
+
+
+@dataclass
 class Cost(CountedCost):
     """`cost` of a search: the hard limit, and what the objective of a gradient search adds (FNA, equation 6)."""
 
@@ -164,8 +174,10 @@ class Cost(CountedCost):
     """What is counted and limited: multiply-adds or parameters."""
     limit: PositiveAmount | None = None
     """Cost that the result never exceeds; null takes the target."""
+    limits: Limits | None = None
+    """More of them, all kept at once by a search that scores candidates."""
     limit_size: tuple[Positive, Positive] | None = None
-    """[height, width] in pixels at which limit and target count; null takes `input_size`."""
+    """[height, width] in pixels at which limits and target count; null takes `input_size`."""
 
 
 @dataclass

@@ -15,7 +15,7 @@ from fna_lightning.backbones import build_backbone
 from fna_lightning.blocks import Network
 from fna_lightning.callbacks import Timekeeper
 from fna_lightning.choices import Choices
-from fna_lightning.costs import CostTable, tabulate
+from fna_lightning.costs import CostTable, Limits, tabulate
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules import ActivePathStrategy, searched_part
 from fna_lightning.runs import build, datasets
@@ -52,7 +52,7 @@ def search(config: DictConfig) -> float:
     datasets.check_batch(config, network, data)
     network = build.prepare_network(config, network)
     guard = build.build_guard(config)
-    cost, limit = _count(config, network)
+    cost, limit, limits = _count(config, network)
     job = SearchJob(
         network=network,
         task=task,
@@ -60,6 +60,7 @@ def search(config: DictConfig) -> float:
         parts=parts,
         cost=cost,
         limit=limit,
+        limits=limits,
         objective=CostObjective(config.cost.weight, config.cost.log_base, config.cost.target),
         groups=build.build_groups(config),
         guard=guard,
@@ -125,11 +126,13 @@ def _check(config: DictConfig) -> None:
         )
 
 
-def _count(config: DictConfig, network: Network) -> tuple[CostTable, float | None]:
-    """What the paths cost, and the hard limit: of the backbone where all choices are in there, else of the whole.
+def _count(config: DictConfig, network: Network) -> tuple[CostTable, float | None, Limits]:
+    """What the paths cost, its hard limit, and all hard limits.
+
+    They are of the backbone where all choices are in there, else of the whole.
 
     Raises:
-        ConfigError: where no path keeps the limit.
+        ConfigError: where no path keeps the limits.
     """
     settings = config.cost
     size = cast("_Size", tuple(settings.get("limit_size") or settings.input_size))
@@ -137,5 +140,10 @@ def _count(config: DictConfig, network: Network) -> tuple[CostTable, float | Non
     counted = backbone if searched_part(network) is backbone else network
     cost = tabulate(counted, size, settings.get("quantity", "madds"))
     limit = settings.get("limit") or settings.target
-    cost.check_limit(limit)
-    return cost, limit
+    limits = [] if limit is None else [(cost, float(limit))]
+    for quantity, most in (settings.get("limits") or {}).items():
+        if most is not None:
+            limits.append((tabulate(counted, size, quantity), float(most)))
+    kept = Limits(limits)
+    kept.kept_path(cost.sizes)
+    return cost, limit, kept

@@ -3,9 +3,10 @@
 from fna_lightning.search.alphas import Alphas
 from fna_lightning.search.alternation import AlternatingLoader, SearchBatch
 from fna_lightning.search.bilevel import BilevelSearch
+from fna_lightning.search.cost_bins import CostBins
 from fna_lightning.search.evolution import Breeding, Evolution
 from fna_lightning.search.objective import GIGA, CostObjective
-from fna_lightning.search.single_path import SinglePathTraining, Stepper, Update
+from fna_lightning.search.single_path import Draw, SinglePathTraining, Stepper, Update
 
 __all__ = [
     "GIGA",
@@ -13,7 +14,9 @@ __all__ = [
     "AlternatingLoader",
     "BilevelSearch",
     "Breeding",
+    "CostBins",
     "CostObjective",
+    "Draw",
     "Evolution",
     "SearchBatch",
     "SinglePathTraining",

@@ -98,11 +98,30 @@ class Evolution:
         self._random_seed = random_seed
         self._pool: list[Genes] = []
         self._seen: set[Genes] = set()
+        self._made, self._kept = 0, 0
 
     @property
     def budget(self) -> int:
         """Candidates in all, where the space has as many."""
         return self._generations * self._breeding.population
+
+    @property
+    def feasible_share(self) -> float:
+        """Part of all that was drawn, mutated and crossed so far which kept the limits as it was; 1 before any."""
+        return self._kept / self._made if self._made else 1.0
+
+    def blocks(self, size: int) -> int:
+        """How many blocks of `size` the budget takes, see `block`."""
+        return self._generations * math.ceil(self._breeding.population / size)
+
+    def block(self, size: int) -> list[Genes]:
+        """The next candidates that can be scored side by side: `size`, or fewer at the end of a generation.
+
+        The next generation waits for all their scores. None at the end of budget or space.
+        """
+        first = self.ask()
+        told = len(self.history)
+        return [] if first is None else self._pool[told : told + size]
 
     @property
     def best(self) -> tuple[Genes, float]:
@@ -159,8 +178,10 @@ class Evolution:
     def _new(self, make: Callable[[], Genes]) -> Genes | None:
         for number in range(_TRIES):
             genes = make()
+            allowed = self._allowed(genes)
+            self._made, self._kept = self._made + 1, self._kept + allowed
             # Where the limit is tight, chance alone would not keep it.
-            genes = self._moved(genes, number) if not self._allowed(genes) else genes
+            genes = genes if allowed else self._moved(genes, number)
             if genes not in self._seen:
                 return genes
         return None

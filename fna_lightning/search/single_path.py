@@ -19,6 +19,10 @@ Losses = Callable[[Any], dict[str, Tensor]]
 """Batch -> scalar loss terms whose sum is minimised."""
 
 
+Draw = Callable[[int, int], Path]
+"""(random seed, iteration) -> the path of a weight step, the same on every rank."""
+
+
 @dataclass(frozen=True)
 class Update:
     """A change of parameters that is about to happen, its gradients computed."""
@@ -55,6 +59,7 @@ class SinglePathTraining:
         backward: called on a loss; Lightning's `manual_backward`, or `Tensor.backward`.
         before_update: sees every update before gradients are clipped, may change them (as by averaging them
             over ranks), and leaves the update out by returning False.
+        draw: gives the paths of steps without probabilities; uniform ones by default.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class SinglePathTraining:
         clip_weights: float | None = None,
         backward: Callable[[Tensor], Any] = Tensor.backward,
         before_update: Callable[[Update], bool] = lambda _: True,
+        draw: Draw | None = None,
     ) -> None:
         self.network = network
         self.choices = choices
@@ -76,6 +82,7 @@ class SinglePathTraining:
         self._clip_weights = clip_weights
         self._backward = backward
         self._before_update = before_update
+        self._draw = draw or choices.draw
 
     def weight_step(
         self, batch: Any, optimizer: Stepper, iteration: int, probabilities: Sequence[Tensor] | None = None
@@ -89,12 +96,15 @@ class SinglePathTraining:
             batch: what `losses` takes.
             optimizer: of `weights`.
             iteration: counts weight steps.
-            probabilities: by which the path is drawn, see `Choices.draw`.
+            probabilities: by which the path is drawn, see `Choices.draw`; by `draw` without.
 
         Returns:
             The loss terms and their sum, detached.
         """
-        path = self.choices.draw(self._random_seed, iteration, probabilities)
+        if probabilities is None:
+            path = self._draw(self._random_seed, iteration)
+        else:
+            path = self.choices.draw(self._random_seed, iteration, probabilities)
         self.choices.set_path(path)
         return self._step(self._losses(batch), optimizer, self.weights, self._clip_weights, batch, path)
 

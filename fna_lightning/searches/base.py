@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from fna_lightning.architectures import Architecture
 from fna_lightning.blocks import Network
 from fna_lightning.choices import Path
-from fna_lightning.costs import CostTable
+from fna_lightning.costs import CostTable, Limits
 from fna_lightning.data.base import DataModule
 from fna_lightning.modules import ParameterGroups, StepGuard
 from fna_lightning.search import CostObjective
@@ -42,6 +42,8 @@ class SearchJob:
         parts: the architectures that the space begins with.
         cost: of the paths of `network`, or of its backbone where all choices are in there.
         limit: cost that the result must not exceed, in the unit of `cost`; None for any.
+        limits: all hard limits, `limit` among them; those of other quantities only a search that scores candidates
+            can keep.
         objective: the cost term that a search by gradients adds to the losses.
         groups: what the optimiser of the weights treats in its own way.
         guard: what becomes of a loss or gradient that is not finite.
@@ -56,6 +58,7 @@ class SearchJob:
     parts: Mapping[str, Architecture]
     cost: CostTable
     limit: float | None
+    limits: Limits
     objective: CostObjective
     groups: ParameterGroups
     guard: StepGuard

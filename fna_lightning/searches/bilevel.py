@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from fna_lightning.architectures import parts_yaml
 from fna_lightning.callbacks import ArchitectureLog, diagnose
+from fna_lightning.errors import ConfigError
 from fna_lightning.modules import AlphaTraining, ArchitectureAdaptation, SearchData, WeightTraining
 from fna_lightning.modules.base import OptimizerFactory, ScheduleFactory
 from fna_lightning.search import GIGA
@@ -77,7 +78,13 @@ class Bilevel(Search):
         self._architecture = architecture
 
     def run(self, job: SearchJob) -> SearchResult:
-        """Train weights and architecture parameters in turns; sweeps compare the expected cost in 1e9."""
+        """Train weights and architecture parameters in turns; sweeps compare the expected cost in 1e9.
+
+        Raises:
+            ConfigError: where more than one cost is limited.
+        """
+        if len(job.limits.limits) > (job.limit is not None):
+            raise ConfigError("cost.limits: search=bilevel keeps one limit, cost.limit of cost.quantity")
         module = ArchitectureAdaptation(
             job.network,
             job.task,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ from fna_lightning.choices import Choices
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules import EvolutionAdaptation, EvolutionData, WeightTraining, searched_part
 from fna_lightning.modules.base import OptimizerFactory, ScheduleFactory
-from fna_lightning.search import Breeding
+from fna_lightning.search import Breeding, CostBins
 from fna_lightning.search import Evolution as Candidates
 from fna_lightning.searches.base import Search, SearchJob, SearchResult
 from fna_lightning.settings import Built, Count, Optimizer, Positive, PositiveAmount, Schedule, Share
@@ -38,7 +39,9 @@ class EvolutionSettings(Built):
     statistics_batches: Count
     """Training batches from which batch norms with statistics are estimated before a candidate is scored."""
     supernet: str | None
-    """Run directory of a search of the same space whose supernet is taken; null trains one."""
+    """Run directory of a search of the same space whose supernet is taken; null begins with what is remapped."""
+    cost_bins: list[PositiveAmount] | None
+    """Edges of ranges of cost over which trained paths are drawn evenly; null draws them uniformly."""
     clip_weights: PositiveAmount | None
     """Largest L2 norm of the weights' gradient."""
     weights: Optimizer
@@ -67,6 +70,7 @@ class Evolution(Search):
         mutation_rate: float,
         statistics_batches: int,
         supernet: str | None,
+        cost_bins: Sequence[float] | None,
         clip_weights: float | None,
         weights: OptimizerFactory,
         schedule: ScheduleFactory,
@@ -76,6 +80,7 @@ class Evolution(Search):
         self._breeding = Breeding(population, parents, mutations, crossovers, mutation_rate)
         self._statistics_batches = statistics_batches
         self._supernet = supernet
+        self._cost_bins = cost_bins
         self._clip_weights = clip_weights
         self._weights = weights
         self._schedule = schedule
@@ -84,8 +89,8 @@ class Evolution(Search):
         """Train, score, breed; sweeps compare the best score."""
         candidates = Candidates(
             Choices(searched_part(job.network)).sizes,
-            lambda path: job.limit is None or job.cost.of(path) <= job.limit,
-            job.cost.cheapest(),
+            job.limits.allow,
+            job.limits.kept_path(job.cost.sizes),
             self._breeding,
             self._generations,
             job.random_seed,
@@ -99,9 +104,11 @@ class Evolution(Search):
             self._statistics_batches,
             job.random_seed,
             job.guard,
+            None if self._cost_bins is None else CostBins(job.cost, self._cost_bins),
         )
-        data = EvolutionData(job.data, self._share, candidates.budget)
-        log = CandidateLog(job.folder, job.cost, self._breeding.population)
+        data = EvolutionData(job.data, self._share, candidates)
+        others = [cost for cost, _ in job.limits.limits if cost is not job.cost]
+        log = CandidateLog(job.folder, [job.cost, *others], self._breeding.population)
         given = [] if self._supernet is None else [SupernetWeights(self._supernet)]
         job.fit(module, data, [*given, log])
         if not candidates.history:
@@ -110,6 +117,7 @@ class Evolution(Search):
         figures = {
             "score": score,
             "candidates": float(len(candidates.history)),
+            "feasible_share": candidates.feasible_share,
             job.cost.quantity: job.cost.of(path),
         }
         return SearchResult(path, figures, score)

@@ -11,6 +11,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from fna_lightning.data.batches import ClassificationBatch
+from fna_lightning.distributed import works_together
 from fna_lightning.tasks.base import Metric, Task
 
 
@@ -36,7 +37,12 @@ class AccuracyMetric(Metric[ClassificationBatch]):
     def __init__(self, num_classes: int) -> None:
         names = {"accuracy": 1, "accuracy_top5": 5} if num_classes > 5 else {"accuracy": 1}
         self._accuracies = MetricCollection(
-            {name: MulticlassAccuracy(num_classes, top_k=k, average="micro") for name, k in names.items()},
+            {
+                name: MulticlassAccuracy(
+                    num_classes, top_k=k, average="micro", distributed_available_fn=works_together
+                )
+                for name, k in names.items()
+            },
             # Groups would be found by comparing the first batch's counts, and top-1 may equal top-5 there.
             compute_groups=False,
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from fna_lightning.data.batches import IGNORED_LABEL, SegmentationBatch
+from fna_lightning.distributed import works_together
 from fna_lightning.errors import ConfigError
 from fna_lightning.tasks.base import Metric
 
@@ -32,7 +33,10 @@ class SegmentationMetric(Metric[SegmentationBatch]):
     def __init__(self, class_names: Sequence[str]) -> None:
         self.class_names = tuple(class_names)
         self._confusion = MulticlassConfusionMatrix(
-            len(self.class_names), ignore_index=IGNORED_LABEL, validate_args=False
+            len(self.class_names),
+            ignore_index=IGNORED_LABEL,
+            validate_args=False,
+            distributed_available_fn=works_together,
         )
         self._per_class: dict[str, float] = {}
 

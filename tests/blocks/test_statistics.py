@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fna_lightning.backbones import build_backbone
-from fna_lightning.blocks import reestimate_statistics
+from fna_lightning.blocks import reestimate_statistics, without_synchronisation
 from fna_lightning.choices import Choices, LayerChoice
 from fna_lightning.detectors import SSDLite
 
@@ -197,3 +197,15 @@ def test_layers_beside_the_active_path_keep_their_statistics(images, randomise):
             name = "ba"[index]
             for what, value in choice.candidates[name].state_dict().items():
                 assert torch.equal(value, before[f"{number}.candidates.{name}.{what}"])
+
+
+def test_norms_that_wait_for_no_other_rank(images):
+    """What a synchronised norm does alone is what a plain one does; on a CPU it could not do anything else."""
+    plain = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU(), nn.BatchNorm2d(3))
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(plain))
+    with without_synchronisation(synchronised):
+        for batch in images:
+            torch.testing.assert_close(synchronised(batch), plain(batch), rtol=0, atol=0)
+    assert not any("forward" in vars(module) for module in synchronised.modules())
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(synchronised.state_dict()[name], value, rtol=0, atol=0)

@@ -18,7 +18,7 @@ from fna_lightning.architectures import Architecture, MobileArchitecture, parse_
 from fna_lightning.backbones import Classifier, build_backbone
 from fna_lightning.blocks import Network
 from fna_lightning.choices import Choices
-from fna_lightning.costs import CostTable, Quantity, tabulate
+from fna_lightning.costs import CostTable, Limits, Quantity, tabulate
 from fna_lightning.modules import ParameterGroups, StepGuard, searched_part
 from fna_lightning.schedules import multistep
 from fna_lightning.search import CostObjective
@@ -98,6 +98,7 @@ SEARCHES: dict[str, Callable[[], Search]] = {
         mutation_rate=0.3,
         statistics_batches=1,
         supernet=None,
+        cost_bins=None,
         clip_weights=35,
         weights=_sgd,
         schedule=_schedule,
@@ -129,6 +130,7 @@ def job_of(
 ) -> SearchJob:
     """A job as a run would give it; the module that is trained is left in `record`."""
     network = system.searched()
+    cost = table_of(network)
 
     def fit(module: Any, data: Any, callbacks: Any = ()) -> None:
         trainer_ = trainer()
@@ -142,8 +144,9 @@ def job_of(
         task=ClassificationTask(),
         data=data,
         parts=system.base,
-        cost=table_of(network),
+        cost=cost,
         limit=limit,
+        limits=Limits([] if limit is None else [(cost, limit)]),
         objective=CostObjective(0.1),
         groups=ParameterGroups(),
         guard=StepGuard(),

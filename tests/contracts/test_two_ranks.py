@@ -12,7 +12,7 @@ from fna_lightning.data import ShapesClassificationDataModule
 from fna_lightning.modules import ActivePathStrategy
 
 
-def search_rank(_, system, search, images, folder):
+def search_rank(_, system, search, images, folder, ranks=2, epochs=2):
     """(parameters before, parameters behind, path, figures) of one rank."""
     data = ShapesClassificationDataModule(images, 24, 8, 32, 3, batch_size=2, num_workers=0)
     record = SimpleNamespace(module=None)
@@ -20,9 +20,9 @@ def search_rank(_, system, search, images, folder):
     def trainer():
         return L.Trainer(
             accelerator="cpu",
-            devices=2,
-            strategy=ActivePathStrategy(),
-            max_epochs=2,
+            devices=ranks,
+            strategy=ActivePathStrategy() if ranks > 1 else "auto",
+            max_epochs=epochs,
             num_sanity_val_steps=0,
             logger=False,
             default_root_dir=folder,
@@ -51,3 +51,15 @@ def test_ranks_train_and_find_the_same(system, search, shapes_folder, tmp_path):
     assert len(moved) > len(before) / 2
     assert path == other_path
     assert figures == other_figures
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_two_ranks_score_as_one_does(system, shapes_folder, tmp_path):
+    """Nothing is trained where the only epoch is for candidates: the same ones, of the same scores to the bit."""
+    settings = (system, "evolution", shapes_folder, tmp_path)
+    *_, path, figures = search_rank(0, *settings, ranks=1, epochs=1)
+    alone = (tmp_path / "candidates.csv").read_bytes()
+    for *_, other_path, other_figures in in_two(search_rank, *settings, 2, 1):
+        assert other_path == path
+        assert other_figures == figures
+    assert (tmp_path / "candidates.csv").read_bytes() == alone

@@ -43,9 +43,38 @@ def test_evolution_and_its_supernet(tmp_path, monkeypatch, capsys):
     start("search", *again, "search.supernet=first")
     assert candidates("second") == rows
 
+    assert "search.supernet=first: took the whole network" in capsys.readouterr().out
+    report = Path("second/report.html").read_text()
+    assert "The best of 6 candidates" in report
+    assert 'alt="Candidates 1"' in report
+
     with pytest.raises(SystemExit):
         start("search", *again, "search.supernet=first", "space.candidates=[k3_e2]", "hydra.run.dir=third")
     assert "search.supernet=first: is of another network or space, first in" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         start("search", *SMALL, "cost.limit=1", "hydra.run.dir=fourth")
     assert "cannot be met" in capsys.readouterr().err
+
+
+def test_limits_of_several_quantities_and_the_supernet_of_another_task(tmp_path, monkeypatch, capsys):
+    """A supernet is trained to classify; behind another network its backbone is taken."""
+    monkeypatch.chdir(tmp_path)
+    other = ("detector=classifier", "data=shapes_classification", "data.image_size=32", "data.num_train=24")
+    classified = [
+        text for text in SMALL if not text.startswith(("detector.", "data.image_size", "data.num_train"))
+    ]
+    settings = ("cost.limit=null", "cost.limits.params=150e3", "search.cost_bins=[1e6,1e7]")
+    start("search", *other, *classified, *settings, "hydra.run.dir=first")
+    assert all(int(row["params"]) <= 150e3 for row in candidates("first"))
+    assert list(candidates("first")[0])[-3:] == ["madds", "params", "score"]
+
+    again = (*SMALL, "trainer.max_epochs=1", "search.supernet=first", "hydra.run.dir=second")
+    start("search", *again)
+    assert "search.supernet=first: took its backbone; the rest begins anew" in capsys.readouterr().out
+
+    with pytest.raises(SystemExit):
+        start("search", *SMALL, "cost.limits.params=1", "hydra.run.dir=third")
+    assert "0.0 M parameters cannot be met" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        start("search", *SEARCH, "cost.limits.params=1e6", "hydra.run.dir=fourth")
+    assert "cost.limits: search=bilevel keeps one limit" in capsys.readouterr().err

@@ -76,6 +76,28 @@ def test_scores_are_the_whole_state(scores, random_seed):
     assert one.best == one.history[ranks[0]]
 
 
+@given(st.integers(1, 9), st.integers(0, 9))
+def test_blocks_change_nothing(size, random_seed):
+    """Candidates that are scored side by side are those that would have been one after the other."""
+    small = Breeding(8, 3, 3, 2, 0.3)
+
+    def fresh():
+        return Evolution([3] * 6, lambda genes: sum(genes) < 9, [0] * 6, small, 4, random_seed)
+
+    def fitness(genes):
+        return -sum((gene - 1.3) ** 2 * (place + 1) for place, gene in enumerate(genes))
+
+    one, other, blocks = finished(fresh(), fitness), fresh(), 0
+    while block := other.block(size):
+        assert len(block) <= size
+        for genes in block:
+            other.tell(fitness(genes))
+        blocks += 1
+    assert other.history == one.history
+    assert blocks == other.blocks(size) == 4 * -(-8 // size)
+    assert 0 < other.feasible_share < 1
+
+
 def test_what_cannot_be_is_named():
     with pytest.raises(ConfigError, match="no path keeps the limits"):
         Evolution([2, 2], lambda _: False, [0, 0])

@@ -6,6 +6,7 @@ Figures are made object by object: nothing here touches pyplot, its global state
 import fna_lightning.reporting.pictures.mobile  # noqa: F401 - registers its drawing
 from fna_lightning.reporting.pictures.alphas import draw_alphas
 from fna_lightning.reporting.pictures.architecture import draw_architecture, has_drawing
+from fna_lightning.reporting.pictures.candidates import draw_candidates
 from fna_lightning.reporting.pictures.curves import draw_curves
 from fna_lightning.reporting.pictures.detections import draw_detections
 from fna_lightning.reporting.pictures.mobile import draw_mobile
@@ -16,6 +17,7 @@ from fna_lightning.reporting.pictures.style import save_picture, to_png
 __all__ = [
     "draw_alphas",
     "draw_architecture",
+    "draw_candidates",
     "draw_class_scores",
     "draw_curves",
     "draw_detections",

@@ -29,6 +29,8 @@ _SEARCH = {
     "skip_share": "Mean probability of skip",
     "expected_madds": "Expected multiply-adds",
     "expected_params": "Expected parameters",
+    "best": "Best score of a candidate",
+    "feasible_share": "Drawn candidates within the limits",
 }
 _SMOOTH_FROM = 100
 """Points from which on a noisy loss is drawn as its moving mean."""
