@@ -25,7 +25,7 @@ demo: .venv/.installed
 	$(BIN)/python -m fna_lightning.reporting.sweep $(DEMO)/train
 
 test: .venv/.installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

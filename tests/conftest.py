@@ -3,6 +3,7 @@
 What belongs to one family of networks is in `families/`, a file each.
 """
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from torch import nn
 HERE = Path(__file__).parent
 FAMILIES = [f"families.{path.stem}" for path in sorted((HERE / "families").glob("*.py"))]
 pytest_plugins = [*FAMILIES, "golden.records"]
+# Tests run side by side, a process on each core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 settings.register_profile("project", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("project")
