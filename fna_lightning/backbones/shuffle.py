@@ -25,7 +25,7 @@ class ShuffleBackbone(StagedNetwork):
                 out_stages,
                 output_stride,
                 norm,
-                lambda plan: plan.build(architecture.stages[plan.stage - 1].layers[plan.index], norm),
+                lambda plan: plan.build(architecture.stages[plan.stage - 1].layers[plan.place], norm),
             )
         )
         self.architecture = architecture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -70,7 +70,7 @@ def interleave(a: Tensor, b: Tensor) -> Tensor:
 
     This is the shuffle in two groups of both after the other. Memory stays in the format in which it is.
     """
-    if a.is_contiguous(memory_format=torch.channels_last) and not a.is_contiguous():
+    if a.stride(1) == 1:  # channels last; halves of a map are not contiguous in any format
         rows = (a.permute(0, 2, 3, 1), b.permute(0, 2, 3, 1))
         return torch.stack(rows, 4).flatten(3).permute(0, 3, 1, 2)
     return torch.stack((a, b), 2).flatten(1, 2)
@@ -115,8 +115,8 @@ class BlockPlan(NamedTuple):
 
     stage: int
     """Number of its stage."""
-    index: int
-    """Its place in there."""
+    place: int
+    """The block's among its blocks."""
     in_width: int
     width: int
     stride: int
@@ -130,7 +130,7 @@ class BlockPlan(NamedTuple):
             self.in_width,
             self.width,
             self.layout,
-            first=self.index == 0,
+            first=self.place == 0,
             stride=self.stride,
             dilation=self.dilation,
             norm=norm,
@@ -183,7 +183,7 @@ def build_shuffle_stages(
     return modules, {n: levels[n].channels for n in names}, {n: levels[n].stride for n in names}
 
 
-def initialise_shuffle(stages: Sequence[nn.Module]) -> None:
+def initialise_shuffle(stages: Iterable[nn.Module]) -> None:
     """Draw the parameters of a network as both publishers do (spec DetNAS 1.3).
 
     The stem's weights are N(0, 0.01), those of other convolutions N(0, 1 / input channels of a group), biases 0;

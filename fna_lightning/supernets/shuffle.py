@@ -72,7 +72,7 @@ class ShuffleSupernet(StagedNetwork, Supernet):
     ) -> None:
         def build_block(plan: BlockPlan) -> nn.Module:
             if plan.stage not in space.searched:
-                return plan.build(space.base.stages[plan.stage - 1].layers[plan.index], norm)
+                return plan.build(space.base.stages[plan.stage - 1].layers[plan.place], norm)
             return LayerChoice({name: plan.build(name, norm) for name in space.candidates})
 
         super().__init__(*build_shuffle_stages(space.base, out_stages, output_stride, norm, build_block))
