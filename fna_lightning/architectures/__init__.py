@@ -23,14 +23,18 @@ from fna_lightning.architectures.parts import (
     parts_to_dict,
     parts_yaml,
 )
+from fna_lightning.architectures.shuffle import Layout, ShuffleArchitecture, ShuffleStage
 
 __all__ = [
     "SKIP",
     "Architecture",
+    "Layout",
     "Level",
     "MobileArchitecture",
     "Operation",
     "Parts",
+    "ShuffleArchitecture",
+    "ShuffleStage",
     "Stage",
     "architecture_from_dict",
     "architecture_yaml",

@@ -40,6 +40,16 @@ class Architecture(ABC):
         """
 
     @classmethod
+    def from_published(cls, data: Mapping[Any, Any]) -> Architecture | None:
+        """Read plain data as somebody else publishes it, without a `kind`; None where it is of no known form.
+
+        Raises:
+            ArchitectureError: where it is of a known form, naming the key at fault.
+        """
+        del data
+        return None
+
+    @classmethod
     @abstractmethod
     def recognises(cls, line: str) -> bool:
         """Whether an architecture of this kind begins, or goes on, with this line of published text.

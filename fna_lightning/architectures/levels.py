@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from fna_lightning.errors import ConfigError
+from fna_lightning.errors import ArchitectureError, ConfigError
 
 _STRIDE = re.compile(r"([0-9]{1,6})(\.expand)?")
 
@@ -71,6 +71,28 @@ def pyramid_maps(levels: Sequence[Level]) -> tuple[str, ...]:
     """Names of the last stage's map at every stride from 4 on."""
     last = {level.stride: level.name for level in levels if level.form == "stage" and level.stride >= 4}
     return tuple(last.values())
+
+
+def turn_strides_into_dilations(
+    strides: Iterable[int], output_stride: int | None = None
+) -> tuple[tuple[int, int], ...]:
+    """(stride, dilation) of every stage in order, from the strides that a network has of its own.
+
+    Once the accumulated stride has reached `output_stride`, a stage's stride turns into dilation of all its layers
+    and of the stages behind it (FNA's DeepLabV3, spec FNA 6.3).
+
+    Raises:
+        ArchitectureError: where the strides never multiply to `output_stride`.
+    """
+    result, reached, dilation = [], 1, 1
+    for stride in strides:
+        if output_stride is not None and reached * stride > output_stride:
+            dilation, stride = dilation * stride, 1
+        reached *= stride
+        result.append((stride, dilation))
+    if output_stride not in (None, reached):
+        raise ArchitectureError(f"output stride {output_stride} cannot be had: this network reaches {reached}")
+    return tuple(result)
 
 
 def _map_at(levels: Sequence[Level], wanted: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from fna_lightning.architectures.kinds import SKIP, Architecture, register_kind
-from fna_lightning.architectures.levels import Level
+from fna_lightning.architectures.levels import Level, turn_strides_into_dilations
 from fna_lightning.architectures.reading import Reader
 from fna_lightning.errors import ArchitectureError
 
@@ -134,23 +134,8 @@ class MobileArchitecture(Architecture):
         return (2, *(stage.stride for stage in self.stages), 1)
 
     def strides_and_dilations(self, output_stride: int | None = None) -> tuple[tuple[int, int], ...]:
-        """(stride, dilation) of every stage by number, stem and head included.
-
-        Once the accumulated stride has reached `output_stride`, a stage's stride turns into dilation
-        of all its layers and of the stages behind it (FNA's DeepLabV3, spec FNA 6.3).
-
-        Raises:
-            ArchitectureError: where the strides never multiply to `output_stride`.
-        """
-        result, reached, dilation = [], 1, 1
-        for stride in self.strides:
-            if output_stride is not None and reached * stride > output_stride:
-                dilation, stride = dilation * stride, 1
-            reached *= stride
-            result.append((stride, dilation))
-        if output_stride not in (None, reached):
-            raise ArchitectureError(f"output stride {output_stride} cannot be had: this network reaches {reached}")
-        return tuple(result)
+        """(stride, dilation) of every stage by number, with stem and head; see `turn_strides_into_dilations`."""
+        return turn_strides_into_dilations(self.strides, output_stride)
 
     def levels(self, output_stride: int | None = None) -> tuple[Level, ...]:
         """See `Architecture.levels`; a map is named by the number of its stage, the one inside it `6.expand`."""

@@ -24,9 +24,15 @@ _YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeErr
 def parts_from_dict(data: Mapping[str, Any]) -> Parts:
     """Read the plain form of one architecture, or of several under the names of their parts.
 
+    That of one may also be somebody else's, see `Architecture.from_published`.
+
     Raises:
         ArchitectureError: naming the key at fault.
     """
+    for kind in KINDS.values():
+        published = None if "kind" in data else kind.from_published(data)
+        if published is not None:
+            return {published.part: published}
     if "kind" in data or not data or not all(isinstance(value, Mapping) for value in data.values()):
         architecture = architecture_from_dict(data)
         return {architecture.part: architecture}

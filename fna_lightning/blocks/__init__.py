@@ -5,6 +5,7 @@ from fna_lightning.blocks.mobile import SEARCHED_NORM, ConvNorm, InvertedResidua
 from fna_lightning.blocks.mobile_stages import StagePlan, build_mobile_stages
 from fna_lightning.blocks.network import Backbone, Network
 from fna_lightning.blocks.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from fna_lightning.blocks.shuffle import BlockPlan, ShuffleBlock, build_shuffle_stages, initialise_shuffle
 from fna_lightning.blocks.staged import StagedNetwork
 from fna_lightning.blocks.statistics import reestimate_statistics, without_synchronisation
 
@@ -13,16 +14,20 @@ __all__ = [
     "IMAGENET_STD",
     "SEARCHED_NORM",
     "Backbone",
+    "BlockPlan",
     "ConvNorm",
     "InvertedResidual",
     "MapName",
     "Network",
     "Norm",
     "Normalize",
+    "ShuffleBlock",
     "StagePlan",
     "StagedNetwork",
     "build_mobile_stages",
+    "build_shuffle_stages",
     "initialise",
+    "initialise_shuffle",
     "reestimate_statistics",
     "without_synchronisation",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fna_lightning.errors import ConfigError
@@ -37,3 +38,21 @@ class MapName(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.stage}" if self.whole else f"{self.stage}.expand"
+
+
+def wanted_maps(out_stages: Sequence[int | str], last: int) -> list[MapName]:
+    """The maps of `out_stages` once each, in the order in which they are computed.
+
+    Args:
+        out_stages: names, see `MapName`.
+        last: the number of the network's last stage.
+
+    Raises:
+        ConfigError: where the network has no such stages, or none is asked for.
+    """
+    wanted = sorted({MapName.parse(name) for name in out_stages})
+    if not wanted or wanted[0].stage < 0 or wanted[-1].stage > last:
+        raise ConfigError(
+            f"out_stages={list(out_stages)}: give numbers from 0 (stem) to {last} (last 1x1), or such as 6.expand"
+        )
+    return wanted

@@ -29,7 +29,7 @@ SEARCHED_NORM = Norm(affine=False, track=False)
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm and, if asked for, ReLU6; padded to keep H and W at stride 1."""
+    """Convolution, batch norm and, if asked for, an activation; padded to keep H and W at stride 1."""
 
     def __init__(
         self,
@@ -42,14 +42,16 @@ class ConvNorm(nn.Module):
         groups: int = 1,
         activation: bool = True,
         norm: Norm = Norm(),
+        bias: bool = False,
+        rectifier: type[nn.ReLU] | type[nn.ReLU6] = nn.ReLU6,
     ) -> None:
         super().__init__()
         padding = (kernel - 1) * dilation // 2
         self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel, stride, padding, dilation, groups=groups, bias=False
+            in_channels, out_channels, kernel, stride, padding, dilation, groups=groups, bias=bias
         )
         self.norm = norm.build(out_channels)
-        self.activation = nn.ReLU6(inplace=True) if activation else nn.Identity()
+        self.activation = rectifier(inplace=True) if activation else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H/stride, W/stride)."""

@@ -9,7 +9,7 @@ from torch import nn
 
 from fna_lightning.architectures import MobileArchitecture, Stage
 from fna_lightning.architectures.mobile import Layer
-from fna_lightning.blocks.map_names import MapName
+from fna_lightning.blocks.map_names import MapName, wanted_maps
 from fna_lightning.blocks.mobile import ConvNorm, InvertedResidual, Norm
 from fna_lightning.errors import ConfigError
 
@@ -70,7 +70,12 @@ def build_mobile_stages(
     Raises:
         ConfigError: where `out_stages` names a map that the network does not have.
     """
-    wanted = _wanted(out_stages, architecture.head_stage)
+    wanted = wanted_maps(out_stages, architecture.head_stage)
+    if not wanted[-1].whole:
+        raise ConfigError(
+            f"out_stages={list(out_stages)}: nothing reads what follows {wanted[-1]} in its stage; "
+            f"name {wanted[-1].stage} or a later stage too"
+        )
     modules: list[nn.Module] = []
     out_channels: dict[str, int] = {}
     strides: dict[str, int] = {}
@@ -94,21 +99,6 @@ def build_mobile_stages(
         if MapName(number) in wanted:
             out_channels[str(number)], strides[str(number)] = width, total
     return modules, out_channels, strides
-
-
-def _wanted(out_stages: Sequence[int | str], last: int) -> list[MapName]:
-    """The names of `out_stages` once each, in the order in which their maps are computed."""
-    wanted = sorted({MapName.parse(name) for name in out_stages})
-    if not wanted or wanted[0].stage < 0 or wanted[-1].stage > last:
-        raise ConfigError(
-            f"out_stages={list(out_stages)}: give numbers from 0 (stem) to {last} (last 1x1), or such as 6.expand"
-        )
-    if not wanted[-1].whole:
-        raise ConfigError(
-            f"out_stages={list(out_stages)}: nothing reads what follows {wanted[-1]} in its stage; "
-            f"name {wanted[-1].stage} or a later stage too"
-        )
-    return wanted
 
 
 def _expansion(name: MapName, layers: Sequence[Layer]) -> int:

@@ -14,6 +14,7 @@ from fna_lightning.checkpoints.reading import (
     weights_of,
 )
 from fna_lightning.checkpoints.seed import Seed, checkpoint_of, load_seed
+from fna_lightning.checkpoints.shuffle import infer_shuffle
 
 __all__ = [
     "PUBLISHED",
@@ -24,6 +25,7 @@ __all__ = [
     "Weights",
     "checkpoint_of",
     "infer_architecture",
+    "infer_shuffle",
     "load_seed",
     "network_tensors_of",
     "read_file",

@@ -16,6 +16,8 @@ MOBILENET_V2_STRIDES = (1, 2, 2, 2, 1, 2, 1)
 
 _TENSOR = r"(?P<tensor>weight|bias|running_mean|running_var|num_batches_tracked)"
 
+# A layer's; stem and last 1x1 have the same names in every kind of network.
+_OWN = re.compile(r"stages\.\d+\.\d+\.(candidates\.\w+\.)?(expand|depthwise|project)\.")
 # Submodules of a published block -> ours, for a block with and without expansion.
 _FNA_PARTS = {
     True: {"0": "expand.conv", "1": "expand.norm", "3": "depthwise.conv", "4": "depthwise.norm",
@@ -169,7 +171,7 @@ def _operation(state: State, stage: int, layer: int) -> Operation:
 
 READERS[MobileArchitecture.kind] = SeedReader(
     dialects=(
-        Dialect("this project", lambda key: key.startswith("stages."), _native),
+        Dialect("this project", lambda key: _OWN.match(key) is not None, _native),
         Dialect("torchvision", lambda key: key.startswith("features."), _torchvision),
         Dialect("torchvision", lambda key: re.match(r"\d+\.conv\.\d", key) is not None, _torchvision_features),
         Dialect("DenseNAS", lambda key: "_depthwise_conv." in key, _densenas),

@@ -15,6 +15,11 @@ from fna_lightning.remapping.channels import ChannelMap
 from fna_lightning.remapping.plan import Plan, chosen_layers
 from fna_lightning.remapping.strategies import Strategy
 
+_VECTORS = (
+    "conv.bias",
+    *(f"norm.{name}" for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")),
+)
+
 Placed = dict[str, tuple[str, Tensor]]
 """Target tensor -> (source tensor's name, the remapped value)."""
 
@@ -36,9 +41,9 @@ def place_seed(plan: Plan, seed: Seed, own: Mapping[str, Tensor], strategy: Stra
         source, target = f"{move.source}.conv.weight", f"{move.target}.conv.weight"
         weight = place_weight(seed.tensor(source), own[target].shape, move.outputs, move.inputs, strategy)
         placed[target] = (source, weight)
-        for tensor in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
-            source, target = f"{move.source}.norm.{tensor}", f"{move.target}.norm.{tensor}"
-            optional = tensor == "num_batches_tracked" and source not in seed.state
+        for tensor in _VECTORS:
+            source, target = f"{move.source}.{tensor}", f"{move.target}.{tensor}"
+            optional = tensor == "norm.num_batches_tracked" and source not in seed.state
             if target in own and not optional:
                 placed[target] = (source, place_vector(seed.tensor(source), own[target], move.outputs))
     return placed

@@ -2,5 +2,6 @@
 
 from fna_lightning.supernets.build import build_supernet
 from fna_lightning.supernets.mobile import FNA_CANDIDATES, MobileSpace, MobileSupernet
+from fna_lightning.supernets.shuffle import ShuffleSpace, ShuffleSupernet
 
-__all__ = ["FNA_CANDIDATES", "MobileSpace", "MobileSupernet", "build_supernet"]
+__all__ = ["FNA_CANDIDATES", "MobileSpace", "MobileSupernet", "ShuffleSpace", "ShuffleSupernet", "build_supernet"]

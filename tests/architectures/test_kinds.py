@@ -88,7 +88,7 @@ def test_several_parts(tmp_path, mobilenet, backbone):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("head: {kind: nothing}", "head: kind 'nothing' is unknown: give one of graph, mobile, plain"),
+        ("head: {kind: nothing}", "head: kind 'nothing' is unknown: give one of graph, mobile, plain, shuffle"),
         ("head: {widths: [3]}", "head: kind None is unknown"),
         ("backbone: {kind: plain}", "backbone: plain lacks the key 'widths'"),
         ("head: {kind: plain, widths: [3]}", "head: is the architecture of a backbone, not of a head"),

@@ -30,7 +30,8 @@ def test_levels_are_the_maps_that_a_backbone_gives(name, output_stride):
     levels = architecture.levels(output_stride)
     # A first layer that does not expand its input gives no expanded map.
     given = [level for level in levels if level.name != "1.expand"]
-    assert [level.name for level in levels if level.form == "stage"] == [str(number) for number in range(8)]
+    stages = [str(number) for number in range(len(architecture.stages) + 1)]
+    assert [level.name for level in levels if level.form == "stage"] == stages
     assert levels[-1].form == "head"
     with torch.device("meta"):
         names = [level.name for level in given]

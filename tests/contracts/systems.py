@@ -23,7 +23,7 @@ from fna_lightning.modules import ParameterGroups, StepGuard, searched_part
 from fna_lightning.schedules import multistep
 from fna_lightning.search import CostObjective
 from fna_lightning.searches import Bilevel, Evolution, Search, SearchJob
-from fna_lightning.supernets import MobileSpace, build_supernet
+from fna_lightning.supernets import MobileSpace, ShuffleSpace, build_supernet
 from fna_lightning.tasks import ClassificationTask
 
 SIZE = (32, 32)
@@ -31,6 +31,8 @@ CLASSES = 3
 SMALL = parse_architecture(
     "[[8, 6], ['k3_e1'], 1]|[[6, 8], ['k3_e3', 'k3_e3'], 2]|[[8, 10], ['k3_e3', 'k3_e3', 'k3_e3'], 2]"
 )
+# Xception blocks, from which a block of any operation has all of its parameters.
+XCEPTION = parse_architecture("shuffle detnas_supernet: 4 | 8: 33 | 12: 3 | 16: 3 | 16")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class System:
 
 SYSTEMS = {
     "fna": System(MobileSpace(SMALL, {2: 2, 3: 2}, ("k3_e2", "k5_e3")), {"backbone": SMALL}),
+    "detnas": System(ShuffleSpace(XCEPTION, ("shuffle_5x5", "xception_3x3")), {"backbone": XCEPTION}),
     "tower": System(TowerSpace(), {"backbone": SMALL}, PyramidClassifier, (2, 3)),
     "widths": System(WidthSpace(), {"backbone": WidthArchitecture((8, 12))}),
 }
@@ -109,6 +112,8 @@ SEARCHES: dict[str, Callable[[], Search]] = {
 ARCHITECTURES: list[Architecture] = [
     SMALL,
     MobileArchitecture.from_text("[[8, 6], ['k3_e1'], 1]|[[6, 8], ['k5_e3', 'skip'], 2]"),
+    XCEPTION,
+    parse_architecture("shuffle mmrazor: 6 | 8: 021 | 8: 3 | 10"),
     TowerArchitecture((1, 5)),
     WidthArchitecture((4, 6)),
 ]

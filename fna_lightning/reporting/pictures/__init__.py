@@ -3,7 +3,6 @@
 Figures are made object by object: nothing here touches pyplot, its global state or a display.
 """
 
-import fna_lightning.reporting.pictures.mobile  # noqa: F401 - registers its drawing
 from fna_lightning.reporting.pictures.alphas import draw_alphas
 from fna_lightning.reporting.pictures.architecture import draw_architecture, has_drawing
 from fna_lightning.reporting.pictures.candidates import draw_candidates
@@ -12,6 +11,7 @@ from fna_lightning.reporting.pictures.detections import draw_detections
 from fna_lightning.reporting.pictures.mobile import draw_mobile
 from fna_lightning.reporting.pictures.pareto import draw_pareto, pareto_front
 from fna_lightning.reporting.pictures.segmentations import draw_class_scores, draw_segmentations
+from fna_lightning.reporting.pictures.shuffle import draw_shuffle
 from fna_lightning.reporting.pictures.style import save_picture, to_png
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "draw_mobile",
     "draw_pareto",
     "draw_segmentations",
+    "draw_shuffle",
     "has_drawing",
     "pareto_front",
     "save_picture",

@@ -1,0 +1,73 @@
+"""What the rules of all kinds of networks in stages share: which block comes from which, and moves by default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from fna_lightning.blocks import ConvNorm, StagedNetwork
+from fna_lightning.checkpoints import Seed
+from fna_lightning.choices import LayerChoice
+from fna_lightning.errors import ConfigError
+from fna_lightning.remapping.channels import ChannelMap
+from fna_lightning.remapping.plan import Move
+from fna_lightning.remapping.strategies import Strategy, hidden_channels
+
+Names = dict[nn.Module, str]
+
+
+def names_of(network: nn.Module) -> Names:
+    """The name of every module of `network`."""
+    return {module: name for name, module in network.named_modules()}
+
+
+def pairs(
+    target: StagedNetwork, seed: StagedNetwork, block_type: type[nn.Module]
+) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """(layer of the target, layer of the seed): depth remapping, f(i) = min(i, l) (spec FNA 5.1).
+
+    Layers are the convolutions of stem and end, and blocks of `block_type`, all that a choice may take among them.
+
+    Raises:
+        ConfigError: where the seed has fewer stages.
+    """
+    stem, *stages, last = seed.stages
+    for number, stage in enumerate(target.stages):
+        if isinstance(stage, ConvNorm):
+            yield stage, stem if number == 0 else last
+            continue
+        if number > len(stages):
+            raise ConfigError(f"the target has a stage {number}, the seed only {len(stages)} stages")
+        sources = [layer for layer in stages[number - 1].children() if isinstance(layer, block_type)]
+        depth = 0
+        for layer in stage.children():
+            blocks = [block for block in _candidates(layer) if isinstance(block, block_type)]
+            yield from ((block, sources[min(depth, len(sources) - 1)]) for block in blocks)
+            depth += bool(blocks)  # A skip has no parameters and no place in the seed's count.
+
+
+def move(
+    layer: ConvNorm,
+    source: ConvNorm,
+    own: Names,
+    names: Names,
+    outputs: ChannelMap | None = None,
+    inputs: ChannelMap | None = None,
+) -> Move:
+    """One convolution; of streams that are not given the first channels."""
+    new, old = layer.conv, source.conv
+    outputs = outputs or ChannelMap.first(new.out_channels, old.out_channels)
+    inputs = inputs or ChannelMap.first(new.weight.shape[1], old.weight.shape[1])
+    return Move(own[layer], names[source], outputs, inputs)
+
+
+def hidden_map(writer: str, width: int, seed: Seed, strategy: Strategy) -> ChannelMap:
+    """Of a hidden stream of `width` channels, from that which the seed's convolution `writer` writes."""
+    weight, scale = seed.tensor(f"{writer}.conv.weight"), seed.tensor(f"{writer}.norm.weight")
+    return ChannelMap.of(hidden_channels(weight, scale, width, strategy), width)
+
+
+def _candidates(layer: nn.Module) -> Iterator[nn.Module]:
+    """What may stand in a layer's place."""
+    return layer.candidates.children() if isinstance(layer, LayerChoice) else iter((layer,))
