@@ -51,7 +51,7 @@ def randomise():
 
 @pytest.fixture(scope="session")
 def hook_count():
-    """(network, (1, C, H, W)) -> multiply-adds, counted by forward hooks on a real run."""
+    """(network, (N, C, H, W)) -> multiply-adds of all images, counted by forward hooks on a real run."""
 
     def count(network, shape):
         total = 0
@@ -59,7 +59,7 @@ def hook_count():
         def convolution(module, inputs, output):
             nonlocal total
             per_pixel = module.kernel_size[0] * module.kernel_size[1] * module.in_channels * module.out_channels
-            pixels = (inputs[0] if isinstance(module, nn.ConvTranspose2d) else output)[0, 0].numel()
+            pixels = (inputs[0] if isinstance(module, nn.ConvTranspose2d) else output)[:, 0].numel()
             total += per_pixel // module.groups * pixels + (output.numel() if module.bias is not None else 0)
 
         def linear(module, inputs, _):

@@ -99,6 +99,7 @@ def test_every_option_composes(group, option):
     given += {
         "classifier": ["experiment=demo/seed"],
         "ssdlite": ["experiment=fna/ssdlite_coco"],
+        "faster_rcnn": ["experiment=bccd/faster_rcnn"],
         "deeplabv3": ["experiment=camvid/train"],
         "deeplabv3plus": ["experiment=camvid/train"],
     }.get(option, [])

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "supernets": {"architectures", "blocks", "choices"},
     "checkpoints": {"architectures"},
     "remapping": {"architectures", "blocks", "choices", "backbones", "supernets", "checkpoints"},
-    "costs": {"choices"},
+    "costs": {"blocks", "choices"},
     "detectors": {"architectures", "blocks", "choices"},
     "segmenters": {"architectures", "blocks", "choices"},
     "data": {"architectures"},

@@ -3,7 +3,7 @@
 from fna_lightning.blocks.map_names import MapName
 from fna_lightning.blocks.mobile import SEARCHED_NORM, ConvNorm, InvertedResidual, Norm, initialise
 from fna_lightning.blocks.mobile_stages import StagePlan, build_mobile_stages
-from fna_lightning.blocks.network import Backbone, Network
+from fna_lightning.blocks.network import Backbone, Network, Repeated
 from fna_lightning.blocks.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from fna_lightning.blocks.shuffle import BlockPlan, ShuffleBlock, build_shuffle_stages, initialise_shuffle
 from fna_lightning.blocks.staged import StagedNetwork
@@ -21,6 +21,7 @@ __all__ = [
     "Network",
     "Norm",
     "Normalize",
+    "Repeated",
     "ShuffleBlock",
     "StagePlan",
     "StagedNetwork",

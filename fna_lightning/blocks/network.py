@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -26,6 +26,19 @@ class Backbone(nn.Module):
 
     out_channels: dict[str, int]
     strides: dict[str, int]
+
+
+class Repeated(NamedTuple):
+    """A part of a network that runs besides `forward`, several times an image, as the box head of Faster R-CNN."""
+
+    module: nn.Module
+    """Takes a batch (R, *shape)."""
+    what: str
+    """What it runs on, in a word for reports: `proposals`."""
+    number: int
+    """Of them an image has when the network predicts."""
+    shape: tuple[int, ...]
+    """Of one."""
 
 
 class Network(nn.Module):
@@ -79,6 +92,10 @@ class Network(nn.Module):
     def parts(self) -> dict[str, nn.Module]:
         """The parts that have an architecture of their own, by name; one whose head is searched adds `head`."""
         return {"backbone": self.backbone}
+
+    def repeated(self) -> tuple[Repeated, ...]:
+        """What runs besides `forward`, which costs count and compilation reaches as well; by default nothing."""
+        return ()
 
     def maps(self, images: Tensor) -> dict[str, Tensor]:
         """The backbone's feature maps of (N, 3, H, W) images on [0, 255], by name."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from fna_lightning.blocks import Repeated
+
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+class Share(NamedTuple):
+    """What a part costs that runs several times an image."""
+
+    what: str
+    """That it runs on: `proposals`."""
+    number: int
+    """Of them an image has."""
+    madds: int
+    """Multiply-adds of each."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +40,16 @@ class Cost:
         madds: multiply-adds; one per multiply-and-add of convolutions and linear layers, one per output
             element for a convolution's bias, nothing for norms, activations and a linear layer's bias.
         params: parameters, whether they are trained or not.
+        shares: of `madds`, what runs several times an image.
     """
 
     madds: int
     params: int
+    shares: tuple[Share, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.madds / 1e6:,.2f} M multiply-adds, {self.params / 1e6:,.3f} M parameters"
+        shares = "".join(f", {each.number:,} {each.what} included" for each in self.shares)
+        return f"{self.madds / 1e6:,.2f} M multiply-adds{shares}, {self.params / 1e6:,.3f} M parameters"
 
 
 def _convolution(
@@ -78,6 +94,12 @@ def on_meta(module: ModuleT) -> ModuleT:
     return copy.deepcopy(module, memo)
 
 
+def repeated(module: nn.Module) -> tuple[Repeated, ...]:
+    """What `module` says that it runs besides `forward`, see `Network.repeated`; nothing where it says nothing."""
+    says: Callable[[], tuple[Repeated, ...]] = getattr(module, "repeated", tuple)
+    return says()
+
+
 class Meter(ABC):
     """Adds up what running `module`, which lies on the meta device, costs; a context in which it runs."""
 
@@ -98,9 +120,11 @@ class Meter(ABC):
 
     @torch.no_grad()
     def run(self, shape: Sequence[int]) -> None:
-        """Run the module on images of `shape` (C, H, W)."""
+        """Run the module on images of `shape` (C, H, W), and what runs besides as often as it does then."""
         # Two, because norms without running statistics refuse a map of a single pixel.
         self._module(torch.empty((2, *shape), device="meta"))
+        for part in repeated(self._module):
+            part.module(torch.empty((2 * part.number, *part.shape), device="meta"))
 
 
 class MaddsMeter(Meter):
@@ -176,11 +200,18 @@ def count(module: nn.Module, input_size: tuple[int, int], channels: int = 3) -> 
     """Multiply-adds and parameters of `module` on one image, without computing anything.
 
     Args:
-        module: a network whose forward takes images (N, C, H, W); it is left as it is.
+        module: a network whose forward takes images (N, C, H, W), and which may have a method `repeated`, see
+            `Network`; it is left as it is.
         input_size: (H, W) in pixels.
         channels: C.
     """
-    with MaddsMeter(on_meta(module).eval()) as meter:
-        meter.run((channels, *input_size))
-        madds = meter.total()
-    return Cost(madds, sum(parameter.numel() for parameter in module.parameters()))
+    shell = on_meta(module).eval()
+    shares = tuple(Share(part.what, part.number, _madds(part.module, part.shape)) for part in repeated(shell))
+    params = sum(parameter.numel() for parameter in module.parameters())
+    return Cost(_madds(shell, (channels, *input_size)), params, shares)
+
+
+def _madds(shell: nn.Module, shape: Sequence[int]) -> int:
+    with MaddsMeter(shell) as meter:
+        meter.run(shape)
+        return meter.total()

@@ -3,6 +3,7 @@
 from fna_lightning.detectors.anchors import AnchorGrid, MultiboxGrid
 from fna_lightning.detectors.base import Detections, Detector
 from fna_lightning.detectors.dense import DenseOutputs
+from fna_lightning.detectors.faster_rcnn import FasterRCNN, ProposalOutputs
 from fna_lightning.detectors.fpn import P6P7, build_fpn
 from fna_lightning.detectors.retinanet import RetinaNet
 from fna_lightning.detectors.ssdlite import SSDLite
@@ -13,7 +14,9 @@ __all__ = [
     "DenseOutputs",
     "Detections",
     "Detector",
+    "FasterRCNN",
     "MultiboxGrid",
+    "ProposalOutputs",
     "RetinaNet",
     "SSDLite",
     "build_fpn",

@@ -32,7 +32,8 @@ class Detector(Network, ABC):
     """A network that finds boxes, over a backbone that it is given.
 
     `forward` is convolutions only, with no control flow that depends on data, so that it also runs on the
-    meta device (where costs are counted) and can be exported; `loss` and `predict` do the rest.
+    meta device (where costs are counted) and can be exported; `loss` and `predict` do the rest. What they run
+    on each of a number of boxes is `repeated`, by which costs and compilation know of it.
 
     Args:
         backbone: maps images to named feature maps; has `out_channels` and `strides` by the same names,

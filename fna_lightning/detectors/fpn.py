@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
@@ -17,14 +17,20 @@ class P6P7(ExtraFPNBlock):
         out_channels: of P6 and P7.
         from_pyramid: make P6 of the last pyramid level (DetNAS, FAD), not of the backbone's last map (FNA).
         relu: before P7 (DetNAS, FAD; also torchvision's own block); FNA has none (spec FNA 6.1).
+        norm: batch norm in place of the convolutions' biases.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, from_pyramid: bool = False, relu: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        from_pyramid: bool = False,
+        relu: bool = False,
+        norm: bool = False,
     ) -> None:
         super().__init__()
-        self.p6 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
-        self.p7 = nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
+        self.p6 = _halving(in_channels, out_channels, norm)
+        self.p7 = _halving(out_channels, out_channels, norm)
         self.from_pyramid = from_pyramid
         self.relu = relu
 
@@ -40,7 +46,7 @@ def build_fpn(
     out_channels: int = 256,
     p6_from_pyramid: bool = False,
     p7_relu: bool = False,
-    norm_layer: Callable[..., nn.Module] | None = None,
+    norm: bool = False,
 ) -> FeaturePyramidNetwork:
     """RetinaNet's pyramid in FNA's form (spec FNA 6.1): five levels from three maps.
 
@@ -52,18 +58,23 @@ def build_fpn(
         out_channels: of every level.
         p6_from_pyramid: see `P6P7`.
         p7_relu: see `P6P7`.
-        norm_layer: after laterals and outputs, which then have no bias; None for none.
+        norm: batch norms behind laterals, outputs, P6 and P7, in place of biases.
 
     Returns:
         A module from the dict of the backbone's maps to the dict of levels, which keeps their names and adds
         "p6" and "p7".
     """
     source = out_channels if p6_from_pyramid else in_channels[-1]
-    extra = P6P7(source, out_channels, p6_from_pyramid, p7_relu)
-    fpn = FeaturePyramidNetwork(list(in_channels), out_channels, extra, norm_layer)
+    extra = P6P7(source, out_channels, p6_from_pyramid, p7_relu, norm)
+    fpn = FeaturePyramidNetwork(list(in_channels), out_channels, extra, nn.BatchNorm2d if norm else None)
     for module in fpn.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return fpn
+
+
+def _halving(in_channels: int, out_channels: int, norm: bool) -> nn.Module:
+    convolution = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=not norm)
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels)) if norm else convolution

@@ -71,10 +71,11 @@ def assign(
     labels: Tensor,
     positive: float,
     negative: float,
+    keep_best: bool = True,
     exclusive: bool = False,
 ) -> AnchorTargets:
     """Targets of the anchors (A, 4) of an image with boxes (M, 4) and labels (M,); settings as in `match`."""
-    matches = match(box_iou(boxes, anchors), positive, negative, exclusive=exclusive)
+    matches = match(box_iou(boxes, anchors), positive, negative, keep_best, exclusive)
     is_positive = matches >= 0
     if boxes.shape[0] == 0:
         return AnchorTargets(is_positive, matches != IGNORED, torch.zeros_like(matches), anchors)
@@ -97,3 +98,29 @@ def assign_batch(
         for image_boxes, image_labels in zip(boxes, labels, strict=True)
     ]
     return AnchorTargets(*(torch.stack(field) for field in zip(*images, strict=True)))
+
+
+def sample(targets: AnchorTargets, number: int, positive_share: float) -> Tensor:
+    """Draw anchors to be trained on: positives up to a share, and as many negatives as make up the number.
+
+    The rule of torchvision's `BalancedPositiveNegativeSampler`, without waiting for the device.
+
+    Args:
+        targets: of N images and A anchors.
+        number: of an image; fewer where it has fewer negatives.
+        positive_share: of them that are positive at most.
+
+    Returns:
+        (N, A) bool.
+    """
+    positive = _draw(targets.positive, int(number * positive_share), number)
+    left = number - positive.sum(dim=1, keepdim=True)
+    return positive | _draw(targets.scored & ~targets.positive, left, number)
+
+
+def _draw(eligible: Tensor, wanted: Tensor | int, most: int) -> Tensor:
+    """`wanted` of each row's eligible places, or all where there are fewer; never more than `most`."""
+    keys = torch.rand(eligible.shape, device=eligible.device).masked_fill(~eligible, torch.inf)
+    lowest, places = keys.topk(min(most, keys.shape[1]), dim=1, largest=False)
+    rank = torch.arange(lowest.shape[1], device=eligible.device)
+    return torch.zeros_like(eligible).scatter(1, places, (rank < wanted) & lowest.isfinite())

@@ -29,6 +29,9 @@ class RetinaNet(Detector):
         features: names of the backbone's maps that the pyramid is built on, shallow first; default the last
             three. P6 and P7 continue the last one's stride.
         fpn_channels: of every pyramid level and of the towers.
+        fpn_norm: batch norms in the pyramid, P6 and P7 included (DetNAS in mmrazor); FNA and the paper have none.
+        p6_from_pyramid: make P6 of P5 (DetNAS), not of the backbone's last map (FNA, mmrazor).
+        p7_relu: between P6 and P7 (DetNAS).
         head_depth: 3x3 convolutions in a tower, before the one that predicts.
         anchor_scale: side of the smallest square anchor, in strides.
         scales_per_octave: anchor sizes between one level and the next.
@@ -37,7 +40,9 @@ class RetinaNet(Detector):
         negative_iou: an anchor is background below this overlap.
         focal_alpha: weight of the positive class in the focal loss.
         focal_gamma: how much well-classified anchors are discounted.
-        box_beta: where smooth L1 turns from quadratic to linear.
+        box_std: by which shifts and growths of boxes are divided (DetNAS: .1, .1, .2, .2).
+        box_beta: where smooth L1 turns from quadratic to linear; 0 for L1 (DetNAS in mmrazor).
+        box_weight: by which the box loss is multiplied (DetNAS: its mean over the four numbers, .25).
         score_threshold: detections score more than this.
         nms_threshold: overlap above which the worse of two boxes of a class is dropped.
         candidates_per_level: best (anchor, class) pairs of each level before suppression.
@@ -55,6 +60,9 @@ class RetinaNet(Detector):
         num_classes: int,
         features: Sequence[str] | None = None,
         fpn_channels: int = 256,
+        fpn_norm: bool = False,
+        p6_from_pyramid: bool = False,
+        p7_relu: bool = False,
         head_depth: int = 4,
         anchor_scale: float = 4.0,
         scales_per_octave: int = 3,
@@ -63,7 +71,9 @@ class RetinaNet(Detector):
         negative_iou: float = 0.4,
         focal_alpha: float = 0.25,
         focal_gamma: float = 2.0,
+        box_std: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
         box_beta: float = 0.11,
+        box_weight: float = 1.0,
         score_threshold: float = 0.05,
         nms_threshold: float = 0.5,
         candidates_per_level: int = 1000,
@@ -75,7 +85,7 @@ class RetinaNet(Detector):
         self.features = tuple(features or list(backbone.out_channels)[-3:])
         channels, strides = feature_maps(backbone, self.features)
         strides = [*strides, strides[-1] * 2, strides[-1] * 4]
-        self.fpn = build_fpn(channels, fpn_channels)
+        self.fpn = build_fpn(channels, fpn_channels, p6_from_pyramid, p7_relu, fpn_norm)
         self.anchors = AnchorGrid(octave_sizes(strides, anchor_scale, scales_per_octave), anchor_ratios, strides)
         self.num_anchors = self.anchors.num_per_cell[0]
         self.head = build_head(fpn_channels, self.num_anchors, num_classes, head_depth)
@@ -84,9 +94,10 @@ class RetinaNet(Detector):
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
         self.box_beta = box_beta
+        self.box_weight = box_weight
         self.candidates_per_level = candidates_per_level
         self.selection = Selection(score_threshold, nms_threshold, max_detections)
-        self.box_coding = BoxCoding()
+        self.box_coding = BoxCoding(box_std)
 
     def forward(self, images: Tensor) -> DenseOutputs:
         """Predict for (N, 3, H, W) images on [0, 255]; best with H, W divisible by 32."""
@@ -119,7 +130,7 @@ class RetinaNet(Detector):
         focal = sigmoid_focal_loss(logits, truth.to(logits.dtype), self.focal_alpha, self.focal_gamma)
         focal = torch.where(targets.scored[..., None], focal, 0.0)
         distance = self.box_coding.distance(outputs.deltas, targets, anchors, self.box_beta)
-        return {"classification": focal.sum() / positives, "box": distance / positives}
+        return {"classification": focal.sum() / positives, "box": self.box_weight * distance / positives}
 
     @torch.no_grad()
     def predict(self, outputs: DenseOutputs, sizes: Tensor) -> list[Detections]:

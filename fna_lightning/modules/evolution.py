@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, cast
 
 import torch
 
 from fna_lightning.blocks import Network, reestimate_statistics, without_synchronisation
+from fna_lightning.data.sampling import sample_seed
 from fna_lightning.distributed import alone, gather_objects
 from fna_lightning.modules.evolution_data import Candidate, EvolutionData
 from fna_lightning.modules.guard import StepGuard
@@ -92,7 +94,9 @@ class EvolutionAdaptation(SupernetAdaptation):
         try:
             with alone(), without_synchronisation(self.network), torch.autocast(self.device.type, enabled=False):
                 batches = map(self._moved, data.statistics_batches(self._statistics_batches))
-                reestimate_statistics(self.network, (batch.images for batch in batches))
+                # What losses draw, such as proposals, is no luck of a candidate's place in the row, or of its rank.
+                torch.manual_seed(sample_seed(self._random_seed, 0, 0))
+                reestimate_statistics(self.network, batches, partial(self.task.losses, self.network))
                 self._fitness.reset()
                 for batch in map(self._moved, data.scored_batches()):
                     self._fitness.update(self.task.predict(self.network, batch), batch)

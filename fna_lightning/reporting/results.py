@@ -68,6 +68,7 @@ def write_results(
             "madds": cost.madds if cost else None,
             "params": cost.params if cost else None,
             "input_size": list(input_size) if input_size else None,
+            **({"shares": [share._asdict() for share in cost.shares]} if cost and cost.shares else {}),
         },
         "time": {
             "training_seconds": float(seconds),

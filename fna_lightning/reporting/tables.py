@@ -115,12 +115,18 @@ def cost_lines(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     verb = "evaluation" if results.get("entry") == "evaluate" else "training"
     return [
         (f"multiply-adds{at}", count_text(cost.get("madds"))),
+        *(_share_line(share) for share in cost.get("shares", ())),
         ("parameters", count_text(cost.get("params"))),
         (f"{verb} time", seconds_text(time.get("training_seconds"))),
         ("images per second", rate_text(time.get("images_per_second"))),
         (f"peak memory ({memory.get('device') or 'unknown'})", bytes_text(memory.get("peak_bytes"))),
         *((f"left out: {what}", f"{number:,}") for what, number in results.get("left_out", {}).items()),
     ]
+
+
+def _share_line(share: Mapping[str, Any]) -> tuple[str, str]:
+    """What runs several times an image, as a part of the line above."""
+    return f"of it {share['number']:,} {share['what']}", count_text(share["number"] * share["madds"])
 
 
 def runs_table(rows: Sequence[RunRow], title: str | None = None) -> Table:

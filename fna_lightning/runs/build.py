@@ -279,11 +279,17 @@ def build_recording(config: DictConfig, folder: Path, monitor: str | None) -> li
 
 
 def prepare_network(config: DictConfig, network: Network) -> Network:
-    """Memory layout and compilation, as asked for; both in place, so that names stay."""
+    """Memory layout and compilation, as asked for; both in place, so that names stay.
+
+    Compiled are `forward` and each part of `Network.repeated`, the latter for any number of inputs; what lies
+    between them, such as the suppression of proposals, runs as it is.
+    """
     if config.channels_last:
         network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if config.compile:
         network.compile()
+        for part in network.repeated():
+            part.module.compile(dynamic=True)
     return network
 
 

@@ -47,7 +47,7 @@ def test_initialisation():
 
 
 def test_norm_in_place_of_bias():
-    fpn = build_fpn([7, 9, 11], 5, norm_layer=nn.BatchNorm2d)
+    fpn = build_fpn([7, 9, 11], 5, norm=True)
     assert fpn.inner_blocks[0][0].bias is None
     assert isinstance(fpn.inner_blocks[0][1], nn.BatchNorm2d)
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from torchvision.models.detection._utils import Matcher
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, Matcher
 from torchvision.ops import box_iou
 
-from fna_lightning.detectors.matching import IGNORED, NEGATIVE, assign, match
+from fna_lightning.detectors.matching import IGNORED, NEGATIVE, AnchorTargets, assign, match, sample
 
 
 def random_boxes(count, extent=100.0, grid=None):
@@ -52,3 +52,34 @@ def test_a_box_that_touches_no_anchor_is_given_up():
     assert targets.positive.tolist() == [True, False]
     assert targets.labels[0] == 7
     assert torch.equal(targets.boxes, anchors)
+
+
+def some_targets(positives, negatives, ignored=5):
+    """Of one image whose anchors come in this order."""
+    total = positives + negatives + ignored
+    scored = torch.arange(total)[None] < positives + negatives
+    return AnchorTargets(
+        torch.arange(total)[None] < positives, scored, torch.zeros(1, total), torch.zeros(1, total, 4)
+    )
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "wanted"),
+    [(100, 100, (8, 24)), (3, 100, (3, 29)), (0, 100, (0, 32)), (100, 5, (8, 5)), (0, 0, (0, 0)), (2, 3, (2, 3))],
+)
+def test_as_many_are_drawn_as_torchvision_draws(positives, negatives, wanted):
+    targets = some_targets(positives, negatives)
+    drawn = sample(targets, 32, 0.25)
+    assert ((drawn & targets.positive).sum(), drawn.sum()) == (wanted[0], sum(wanted))
+    assert not (drawn & ~targets.scored).any()
+    labels = torch.where(targets.positive, 1, torch.where(targets.scored, 0, -1))[0]
+    found, background = BalancedPositiveNegativeSampler(32, 0.25)([labels])
+    assert (int(found[0].sum()), int(background[0].sum())) == wanted
+
+
+def test_every_anchor_is_drawn_as_often():
+    targets = some_targets(10, 20)
+    often = sum(sample(targets, 8, 0.5)[0].float() for _ in range(2000)) / 2000
+    assert often[:10].sub(0.4).abs().max() < 0.05
+    assert often[10:30].sub(0.2).abs().max() < 0.05
+    assert not often[30:].any()

@@ -279,3 +279,41 @@ def test_config_builds_the_default(tiny_backbone):
     for name in ("features", "num_anchors", "positive_iou", "negative_iou", "focal_alpha", "box_beta"):
         assert getattr(network, name) == getattr(default, name), name
     assert torch.equal(network.normalize.std, default.normalize.std)
+
+
+def test_batch_norm_in_the_whole_pyramid(tiny_backbone):
+    network = small(tiny_backbone, fpn_norm=True)
+    convolutions = [m for m in network.fpn.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convolutions) == sum(isinstance(m, nn.BatchNorm2d) for m in network.fpn.modules()) == 3 + 3 + 2
+    assert all(m.bias is None for m in convolutions)
+    sum(network.loss(network(torch.rand(2, 3, *SIZE) * 255), *random_targets(2, 0)).values()).backward()
+    assert all(p.grad is not None for p in network.fpn.parameters())
+
+
+def test_p6_of_p5_whatever_the_backbones_width(tiny_backbone):
+    network = small(tiny_backbone, p6_from_pyramid=True, p7_relu=True)
+    assert network.fpn.extra_blocks.p6.in_channels == 8
+    assert network.fpn.extra_blocks.from_pyramid
+    assert network.fpn.extra_blocks.relu
+
+
+def test_deltas_in_their_deviation_and_the_weight_of_the_box_loss(tiny_backbone):
+    plain = small(tiny_backbone, box_beta=0)
+    scaled = small(tiny_backbone, box_beta=0, box_std=(0.5, 0.5, 0.5, 0.5), box_weight=0.25)
+    targets = random_targets(3, 1)
+    outputs = loud(plain(torch.rand(2, 3, *SIZE) * 255))
+    doubled = outputs._replace(deltas=outputs.deltas * 2)
+    torch.testing.assert_close(scaled.loss(doubled, *targets)["box"], plain.loss(outputs, *targets)["box"] / 2)
+    sizes = torch.tensor([SIZE, SIZE])
+    for own, expected in zip(scaled.predict(doubled, sizes), plain.predict(outputs, sizes), strict=True):
+        torch.testing.assert_close(own.boxes, expected.boxes)
+
+
+@pytest.mark.parametrize("name", ["retinanet_detnas", "retinanet_mmrazor"])
+def test_detnas_settings_are_taken(tiny_backbone, name):
+    base, more = (OmegaConf.load(CONF / "detector" / f"{each}.yaml") for each in ("retinanet", name))
+    config = OmegaConf.merge(base, more)
+    del config["defaults"], config["strides"], config["features"]
+    network = instantiate(config)(tiny_backbone, num_classes=2)
+    assert network.fpn.extra_blocks.from_pyramid == (name == "retinanet_detnas")
+    assert any(isinstance(m, nn.BatchNorm2d) for m in network.fpn.modules()) == (name == "retinanet_mmrazor")
