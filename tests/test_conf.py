@@ -7,15 +7,12 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from recipes import EXPERIMENTS, entry_of
 
 from fna_lightning.files import CONF_DIR
 from fna_lightning.runs import build
 from fna_lightning.runs.validation import check_types
 
-EXPERIMENTS = sorted(
-    path.relative_to(CONF_DIR / "experiment").with_suffix("").as_posix()
-    for path in (CONF_DIR / "experiment").rglob("*.yaml")
-)
 # Groups whose options stand on their own, with what an option needs besides.
 GROUPS = (
     "architecture",
@@ -41,13 +38,16 @@ def composed(entry, *overrides, resolve=True):
     return config
 
 
-def entry_of(experiment):
-    return "search" if re.search(r"[_/]search$", experiment) else "train"
-
-
 def recipe(experiment):
     entry = entry_of(experiment)
-    return composed(entry, f"experiment={experiment}", "++data.root=somewhere", "++seed.weights=seed.pth")
+    given = ["++data.root=somewhere", "++seed.weights=seed.pth"]
+    return composed(entry, f"experiment={experiment}", *given, *supernet(experiment))
+
+
+def supernet(experiment):
+    """The run directory that a recipe needs which goes on from another search's supernet."""
+    config = composed(entry_of(experiment), f"experiment={experiment}", resolve=False)
+    return ["search.supernet=run"] if "search.supernet" in OmegaConf.missing_keys(config) else []
 
 
 def targets(node):
@@ -100,6 +100,7 @@ def test_every_option_composes(group, option):
         "classifier": ["experiment=demo/seed"],
         "ssdlite": ["experiment=fna/ssdlite_coco"],
         "faster_rcnn": ["experiment=bccd/faster_rcnn"],
+        "faster_rcnn_small": ["experiment=cells/subnet_finetune"],
         "deeplabv3": ["experiment=camvid/train"],
         "deeplabv3plus": ["experiment=camvid/train"],
     }.get(option, [])

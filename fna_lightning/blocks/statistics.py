@@ -39,8 +39,8 @@ def reestimate_statistics(
     Args:
         network: the network that runs, its head included.
         inputs: what it runs on, one after the other, on its device.
-        run: runs it on an input; by default its forward. One that has norms elsewhere, such as in a box head, is run
-            as in training, by its losses.
+        run: runs it on an input; by default its forward. One that has norms elsewhere, such as in a box head, is
+            run as in training, by its losses.
     """
     norms = [
         module

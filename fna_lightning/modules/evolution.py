@@ -94,7 +94,7 @@ class EvolutionAdaptation(SupernetAdaptation):
         try:
             with alone(), without_synchronisation(self.network), torch.autocast(self.device.type, enabled=False):
                 batches = map(self._moved, data.statistics_batches(self._statistics_batches))
-                # What losses draw, such as proposals, is no luck of a candidate's place in the row, or of its rank.
+                # What losses draw, such as proposals, is no luck of a candidate's place in the row or its rank.
                 torch.manual_seed(sample_seed(self._random_seed, 0, 0))
                 reestimate_statistics(self.network, batches, partial(self.task.losses, self.network))
                 self._fitness.reset()

@@ -15,7 +15,7 @@ from torch import nn
 
 from fna_lightning.callbacks import Timekeeper
 from fna_lightning.costs import count
-from fna_lightning.files import write_text
+from fna_lightning.files import CONF_DIR, write_text
 from fna_lightning.reporting.html import write_report
 from fna_lightning.reporting.results import write_results
 from fna_lightning.reporting.tables import print_summary, relative_path
@@ -93,22 +93,40 @@ def save_config(config: DictConfig, folder: Path) -> None:
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))) + _HYDRA.lstrip())
 
 
-def training_command(config: DictConfig, folder: Path) -> str | None:
-    """The command that trains what the search in `folder` found: by the recipe `train_with`, on the same data.
+def next_command(config: DictConfig, folder: Path) -> str | None:
+    """The command that goes on from the search in `folder`, by the recipe `search_with` or else `train_with`.
 
-    None where the search's recipe names none, and for a search that was started from a saved configuration: what
-    its data are is not on its command line.
+    `search_with` names a search over the supernet, `train_with` the training of what was found. Settings of the
+    command line are kept where both recipes name the same option; another set's root is left to be filled in.
+
+    None where the search's recipe names neither, and for a search that was started from a saved configuration:
+    what its data are is not on its command line.
     """
-    kept = ("data", "detector", "seed", "strategy", "logger")
-    recipe = config.get("train_with")
-    if recipe is None or "experiment" not in HydraConfig.get().runtime.choices:
+    choices = HydraConfig.get().runtime.choices
+    recipe = config.get("search_with") or config.get("train_with")
+    if recipe is None or "experiment" not in choices:
         return None
+    entry, key = ("search", "search.supernet") if config.get("search_with") else ("train", "architecture")
+    here, there = _options_of(choices["experiment"]), _options_of(recipe)
+    alike = [name for name in ("data", "detector", "seed") if here.get(name) == there.get(name)]
+    kept = ["strategy", "logger", *alike]
     overrides = [
         text for text in HydraConfig.get().overrides.task if text.lstrip("+~").split("=")[0].split(".")[0] in kept
     ]
-    return shlex.join(
-        ["python", "train.py", f"experiment={recipe}", f"architecture={relative_path(folder)}", *overrides]
-    )
+    command = ["python", f"{entry}.py", f"experiment={recipe}", f"{key}={relative_path(folder)}"]
+    return shlex.join([*command, *overrides]) + ("" if "data" in kept else " data.root=<folder>")
+
+
+def _options_of(recipe: str | None) -> dict[str, str]:
+    """The options of groups that a recipe names, those of recipes that it begins with included."""
+    path = CONF_DIR / "experiment" / f"{recipe}.yaml"
+    found: dict[str, str] = {}
+    for item in OmegaConf.load(path).get("defaults", []) if path.is_file() else []:
+        if isinstance(item, str):
+            found |= _options_of(item.removeprefix("/experiment/"))
+        else:
+            found |= {str(group).removeprefix("override /"): str(option) for group, option in item.items()}
+    return found
 
 
 def quieten() -> None:

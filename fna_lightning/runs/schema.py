@@ -272,6 +272,8 @@ class SearchSettings(Settings):
     cost: Cost
     train_with: str | None = None
     """Recipe of `train.py` for what is found, named in the command that is printed at the end."""
+    search_with: str | None = None
+    """Recipe of `search.py` for another search over this one's supernet, in its place."""
 
 
 @dataclass

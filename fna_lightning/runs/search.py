@@ -19,7 +19,7 @@ from fna_lightning.costs import CostTable, Limits, tabulate
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules import ActivePathStrategy, searched_part
 from fna_lightning.runs import build, datasets
-from fna_lightning.runs.folder import begin, conclude, save_config, training_command
+from fna_lightning.runs.folder import begin, conclude, next_command, save_config
 from fna_lightning.runs.resume import check_same_data
 from fna_lightning.search import CostObjective
 from fna_lightning.searches import SearchJob
@@ -82,7 +82,7 @@ def search(config: DictConfig) -> float:
             network=counted if in_backbone else build.build_network(config, counted, data.num_classes, found),
             clock=fit.clock,
             left_out=datasets.left_out(data, guard),
-            next_command=training_command(config, folder),
+            next_command=next_command(config, folder),
         )
     return result.objective
 

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +13,10 @@ import torch
 from entries import start
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from recipes import EXPERIMENTS, entry_of
 
+from fna_lightning.architectures import architecture_from_dict, save_parts
+from fna_lightning.backbones import build_backbone
 from fna_lightning.data import (
     CityscapesDataModule,
     CocoDataModule,
@@ -23,8 +27,6 @@ from fna_lightning.data import (
 from fna_lightning.files import CONF_DIR
 from fna_lightning.targets import resolve_target
 
-FOLDER = CONF_DIR / "experiment"
-EXPERIMENTS = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
 SIDE = 64  # pixels of all images here
 STEPS = 10
 RATE = 1e-5  # at the recipes' own, ten steps on so small maps are chaos: a second thread changes losses by half
@@ -55,11 +57,22 @@ SMALL = {
     "data.batch_size": 2,
     "data.num_workers": 0,
 }
-
-
-def entry_of(experiment):
-    """Recipes of searches are named so."""
-    return "search" if experiment.endswith(("/search", "_search")) else "train"
+# The same of a search that scores candidates, in an epoch behind that of the ten steps.
+CANDIDATES = 2
+FEW = {
+    "trainer.max_epochs": 2,
+    "search.supernet": "null",
+    "search.share": 0.2,
+    "search.generations": 1,
+    "search.population": CANDIDATES,
+    "search.parents": 1,
+    "search.mutations": 0,
+    "search.crossovers": 0,
+    "search.statistics_batches": 1,
+    "search.cost_bins": "null",
+    "cost.limit": "null",
+    "detector.box_width": 16,
+}
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +136,25 @@ def run(sets, weights, tmp_path, monkeypatch):
         config.paths.output = "run"
         module = resolve_target("data", config.data._target_)
         settings = {**SMALL, **sets["streets" if module is CityscapesDataModule else module.kind]}
+        if has_key(config, "search.generations"):
+            settings |= FEW
         if OmegaConf.is_missing(config.seed, "weights"):
-            settings["seed.weights"] = weights
+            settings |= seed_of(config.architecture, weights)
         given = [f"{key}={value}" for key, value in settings.items() if has_key(config, key)]
         start(entry, f"experiment={experiment}", *given, "hydra.run.dir=run")
         return tmp_path / "run"
 
     return start_small
+
+
+def seed_of(node, mobilenet):
+    """Settings of a seed: MobileNetV2 for recipes of its kind, else random weights of the recipe's own network."""
+    architecture = architecture_from_dict(OmegaConf.to_container(node))
+    if architecture.kind == "mobile":
+        return {"seed.weights": mobilenet}
+    save_parts({"backbone": architecture}, Path("seed"))
+    torch.save(build_backbone(architecture).state_dict(), "seed/weights.pth")
+    return {"seed.weights": "seed/weights.pth", "seed.architecture": "seed/architecture.yaml"}
 
 
 def has_key(config, key):
@@ -164,21 +189,25 @@ def test_ten_steps(run, golden, experiment):
 
     is_search = entry_of(experiment) == "search"
     table = rows(folder / "metrics.csv")
+    scores_candidates = (folder / "candidates.csv").exists()
     losses = {
         name: [float(row[name]) for row in table if row[name]]
-        for name in (["weight/loss", "arch/loss"] if is_search else ["train/loss"])
+        for name in ("weight/loss", "arch/loss", "train/loss")
+        if name in table[0]
     }
     steps, *architecture_steps = (len(found) for found in losses.values())
     assert steps == STEPS
     assert all(0 < count <= STEPS for count in architecture_steps)
     assert all(math.isfinite(value) for found in losses.values() for value in found)
     checkpoint = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    assert checkpoint["iteration"] == STEPS
+    assert checkpoint["iteration"] == STEPS + CANDIDATES * scores_candidates
     tensors = [value for value in checkpoint["state_dict"].values() if value.is_floating_point()]
     assert all(value.isfinite().all() for value in tensors)
     facts = {"architecture": (folder / "architecture.txt").read_text()}
     bits = {"metrics": results["metrics"], "weights": digest(checkpoint["state_dict"])}
-    if is_search:
+    if scores_candidates:
+        assert len(rows(folder / "candidates.csv")) == CANDIDATES
+    elif is_search:
         first, *_, last = rows(folder / "alphas.csv")
         assert {**first, "iteration": 0} != {**last, "iteration": 0}  # the architecture was stepped as well
         bits["probabilities"] = [float(value) for value in last.values()]

@@ -4,9 +4,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import open_dict
+from recipes import EXPERIMENTS, entry_of
 
 from fna_lightning.files import CONF_DIR
-from fna_lightning.runs.folder import training_command
+from fna_lightning.runs.folder import next_command
 
 # Recipe of the search -> recipe of the training.
 PARTNERS = {
@@ -15,6 +16,10 @@ PARTNERS = {
     "camvid/search": "camvid/train",
     "demo/search": "demo/train",
     "demo/segmentation_search": "demo/segmentation",
+    "cells/search": "cells/subnet_pretrain",
+    "detnas/search": "detnas/subnet_pretrain",
+    "detnas/search_retinanet": "detnas/subnet_pretrain",
+    "mmrazor/search": "mmrazor/subnet_pretrain",
     "fna/deeplabv3_cityscapes_search": "fna/deeplabv3_cityscapes",
     "fna/retinanet_coco_search": "fna/retinanet_coco",
     "fna/ssdlite_coco_search": "fna/ssdlite_coco",
@@ -34,23 +39,46 @@ def command(tmp_path, monkeypatch):
         HydraConfig.instance().set_config(config)
         with open_dict(config):
             del config["hydra"]
-        return training_command(config, tmp_path / "outputs" / "search" / "a run")
+        return next_command(config, tmp_path / "outputs" / "search" / "a run")
 
     return run
 
 
+# Recipe of a search over a supernet -> that of the next, and whether it is of another set.
+SUPERNETS = {
+    "cells/supernet_pretrain": ("cells/supernet_finetune", True),
+    "cells/supernet_finetune": ("cells/search", False),
+    "detnas/supernet_pretrain": ("detnas/supernet_finetune", True),
+    "detnas/supernet_finetune": ("detnas/search", False),
+    "detnas/supernet_finetune_retinanet": ("detnas/search_retinanet", False),
+    "mmrazor/supernet_pretrain": ("mmrazor/supernet_finetune", True),
+    "mmrazor/supernet_finetune": ("mmrazor/search", False),
+    "mmrazor/supernet_finetune_retinanet": (None, False),
+}
+
+
 def test_all_recipes_of_searches_are_here():
-    texts = {path: path.read_text() for path in (CONF_DIR / "experiment").rglob("*.yaml")}
-    names = {path: path.relative_to(CONF_DIR / "experiment").with_suffix("").as_posix() for path in texts}
-    searches = {names[path] for path, text in texts.items() if "override /method" in text or "_search\n" in text}
-    assert searches == set(PARTNERS)
-    assert set(PARTNERS.values()) <= set(names.values())
+    assert {name for name in EXPERIMENTS if entry_of(name) == "search"} == {*PARTNERS, *SUPERNETS}
+    assert {*PARTNERS.values(), *(name for name, _ in SUPERNETS.values() if name)} <= set(EXPERIMENTS)
 
 
 @pytest.mark.parametrize(("recipe", "partner"), PARTNERS.items())
 def test_training_command(command, recipe, partner):
+    other_set = " data.root=<folder>" if partner.endswith("pretrain") else ""
     assert command(f"experiment={recipe}") == (
-        f"python train.py experiment={partner} 'architecture=outputs/search/a run'"
+        f"python train.py experiment={partner} 'architecture=outputs/search/a run'{other_set}"
+    )
+
+
+@pytest.mark.parametrize(("recipe", "partner"), SUPERNETS.items())
+def test_the_next_search_over_a_supernet(command, recipe, partner):
+    following, other_set = partner
+    root, strategy = "data.root=/pictures", "strategy=ddp"
+    assert command(f"experiment={recipe}", root, strategy) == (
+        f"python search.py experiment={following} 'search.supernet=outputs/search/a run' "
+        + (f"{strategy} data.root=<folder>" if other_set else f"{root} {strategy}")
+        if following
+        else None
     )
 
 
