@@ -1,10 +1,10 @@
-"""DetNAS's chain on small sets: what was found, beside random networks of equal cost and the one of largest kernels.
+"""DetNAS's chain on small sets: what was found, beside random networks of equal cost and the largest kernels.
 
     OMP_NUM_THREADS=1 python benchmarks/detnas.py /data/cifar10 /data/bccd outputs/detnas
 
-Runs the recipes `cells/...` one after the other, then trains the found network and the others under one budget, from
-step 4 on. Whatever is finished in the output folder is not run again, and what was interrupted goes on, so that the
-same command resumes. Prints the table and the rank correlation of benchmarks/detnas.md.
+Runs the recipes `cells/...` one after the other, then trains the found network and the others under one budget,
+from step 4 on. Whatever is finished in the output folder is not run again, and what was interrupted goes on, so
+that the same command resumes. Prints the table and the rank correlation of benchmarks/detnas.md.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pathlib import Path
 
 from fna_lightning.architectures import load_architecture, save_architecture
 from fna_lightning.architectures.shuffle import ShuffleArchitecture
+from fna_lightning.backbones import build_backbone
+from fna_lightning.costs import count
 from fna_lightning.reporting.candidates import Candidate, read_candidates
 
 LARGEST = "shuffle_7x7"
@@ -59,7 +61,7 @@ class Chain:
         self.run("search", "search", "experiment=cells/search", self.bccd, f"search.supernet={finetuned}")
 
     def networks(self) -> dict[str, Candidate | None]:
-        """Architecture files by name: the found one, others of the first, random generation, the largest kernels."""
+        """Write an architecture a name: what was found, the largest kernels, others of the random generation."""
         rows = read_candidates(self.folder / "search" / "candidates.csv").rows
         found = max(rows, key=lambda row: row.score)
         drawn = sorted((row for row in rows if row.generation == 0 and row != found), key=lambda row: row.score)
@@ -107,10 +109,10 @@ class Chain:
                 pairs.append((row.score, scores["mAP"]))
             text = str(load_architecture(self.folder / name)).split(":", 1)[1].strip()
             score = "-" if row is None else f"{row.score:.3f}"
-            madds = "-" if row is None else f"{row.costs[0] / 1e6:.1f} M"
+            madds = count(build_backbone(load_architecture(self.folder / name)), (224, 224)).madds
             print(
                 f"| {name} | `{text}` | {score} | {scores['mAP']:.3f} | {scores['mAP_50']:.3f} | {accuracy:.3f} "
-                f"| {madds} |"
+                f"| {madds / 1e6:.1f} M |"
             )
         print(f"\nKendall's tau over {len(pairs)} networks: {kendall(pairs):.2f}")
         print(f"evaluate.py: {self._results('evaluate')['metrics']['mAP']:.4f} mAP of the found one")
