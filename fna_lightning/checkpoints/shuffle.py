@@ -18,7 +18,7 @@ from fna_lightning.errors import ArchitectureError
 _TENSOR = r"(?P<tensor>weight|bias|running_mean|running_var|num_batches_tracked)"
 _PLAIN = {"conv": "conv", "bn": "norm"}
 
-_OWN = re.compile(r"stages\.\d+\.\d+\.(candidates\.\w+\.)?(side|main)\.")
+_OWN = re.compile(r"stages\.(?P<stage>\d+)\.(?P<block>\d+)\.(candidates\.(?P<candidate>\w+)\.)?(side|main)\.")
 _TORCHVISION = re.compile(r"stage[234]\.\d+\.branch[12]\.")
 
 # The authors name layers by stage and block, `1a` being the first: `interstellar1a_shufflenet_3x3_branch2b_s` is
@@ -41,6 +41,7 @@ _MMRAZOR_BLOCK = re.compile(
 
 
 def _native(state: State) -> State:
+    _refuse_supernets(m.group("stage", "block", "candidate") for key in state if (m := _OWN.match(key)))
     return {key: tensor for key, tensor in state.items() if key.startswith("stages.")}
 
 
