@@ -85,7 +85,10 @@ def networks(randomise):
 
 
 def renamed(state, rename, prefix=""):
-    return {prefix + rename(key): tensor.clone() for key, tensor in state.items()}
+    """A file of that publisher; the authors' stems take BGR."""
+    content = {prefix + rename(key): tensor.clone() for key, tensor in state.items()}
+    stem = f"{prefix}first_conv.conv.weight"
+    return content | ({stem: content[stem][:, [2, 1, 0]].clone()} if stem in content else {})
 
 
 DIALECTS = {
