@@ -26,6 +26,11 @@ SEARCH = (
 )
 
 
+def table(path):
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_search_and_training_from_the_supernet(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("base.txt").write_text(NETWORK)
@@ -33,14 +38,18 @@ def test_search_and_training_from_the_supernet(tmp_path, monkeypatch):
     found = load_architecture("found")
     assert found.layout == "detnas_supernet"
     assert [stage.width for stage in found.stages] == [8, 12, 16, 20]
-    with Path("found/candidates.csv").open(newline="") as file:
-        assert len({row["path"] for row in csv.DictReader(file)}) == 6
+    rows = table("found/candidates.csv")
+    assert len({row["path"] for row in rows}) == 6
     assert 'alt="Architecture' in Path("found/report.html").read_text()
+
+    # From the same supernet, statistics and all, the same paths have the same scores.
+    again = ("architecture=base.txt", "search.supernet=found", "trainer.max_epochs=1", "hydra.run.dir=second")
+    start("search", *SEARCH, *again)
+    assert table("second/candidates.csv") == rows
 
     supernet = ("remap.source=supernet", "remap.supernet=found", "architecture=found", "seed=none")
     start("train", "~experiment", *DETECTION, *supernet, "trainer.max_epochs=1", "hydra.run.dir=trained")
-    with Path("trained/remapping.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = table("trained/remapping.csv")
     assert {row["how"] for row in rows} == {"copied"}
     assert any("candidates" in row["source"] and row["source"].endswith("running_var") for row in rows)
 
