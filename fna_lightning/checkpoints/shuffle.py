@@ -2,6 +2,9 @@
 
 Own names: `stages.0.{conv,norm}` is the stem, `stages.<number>.<layer>.{side,main}.<index>.{conv,norm}` a
 convolution of a block's branch in order, and `stages.<last>.{conv,norm}` the tail.
+
+The authors trained on BGR pixels from 0 to 255 (spec DetNAS 2.1). Their stems are turned to RGB as they are read;
+a network that takes one over as it is wants mean 0 and deviation 1 besides.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from fna_lightning.errors import ArchitectureError
 _TENSOR = r"(?P<tensor>weight|bias|running_mean|running_var|num_batches_tracked)"
 _PLAIN = {"conv": "conv", "bn": "norm"}
 
-_OWN = re.compile(r"stages\.\d+\.\d+\.(candidates\.\w+\.)?(side|main)\.")
+_OWN = re.compile(r"stages\.(?P<stage>\d+)\.(?P<block>\d+)\.(candidates\.(?P<candidate>\w+)\.)?(side|main)\.")
 _TORCHVISION = re.compile(r"stage[234]\.\d+\.branch[12]\.")
 
 # The authors name layers by stage and block, `1a` being the first: `interstellar1a_shufflenet_3x3_branch2b_s` is
@@ -32,15 +35,17 @@ _AUTHORS_BLOCK = re.compile(
 )
 
 # mmrazor counts stages and blocks from 0; a searched block's layers lie under its operation's name.
-_MMRAZOR_PLAIN = re.compile(rf"(?:conv1|layers\.(?P<tail>\d+))\.(?P<part>conv|bn)\.{_TENSOR}")
+_MMRAZOR_PLAIN = re.compile(rf"(?:conv1|layers\.(?P<tail>\d{{1,3}}))\.(?P<part>conv|bn)\.{_TENSOR}")
 _MMRAZOR_BLOCK = re.compile(
-    r"layers\.(?P<stage>\d+)\.(?P<block>\d+)\.(?:_candidates\.(?P<operation>\w+)\.)?"
+    r"layers\.(?P<stage>\d{1,3})\.(?P<block>\d{1,3})\.(?:_candidates\.(?P<operation>\w+)\.)?"
     r"branch(?P<branch>[12])\.(?P<index>\d)\.(?:(?P<pair>depthwise|pointwise)_conv\.)?"
     rf"(?P<part>conv|bn)\.{_TENSOR}"
 )
 
 
 def _native(state: State) -> State:
+    blocks = [m for key in state if (m := _OWN.match(key))]
+    _refuse_supernets((m["stage"], m["block"], m["candidate"]) for m in blocks)
     return {key: tensor for key, tensor in state.items() if key.startswith("stages.")}
 
 
@@ -51,8 +56,9 @@ def _authors(state: State) -> State:
     last = max((int(m["stage"]) for m in blocks.values()), default=0) + 1
     native = {}
     for key, m in plain.items():
-        number = 0 if m["end"] == "first" else last
-        native[f"stages.{number}.{_PLAIN[m['part']]}.{m['tensor']}"] = state[key]
+        number, tensor = 0 if m["end"] == "first" else last, state[key]
+        is_stem = number == 0 and tensor.dim() == 4
+        native[f"stages.{number}.{_PLAIN[m['part']]}.{m['tensor']}"] = tensor.flip(1) if is_stem else tensor
     for key, m in blocks.items():
         if m["pair"] is None:
             branch, index = "side", 0 if m["depthwise"] else 1

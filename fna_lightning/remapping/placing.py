@@ -7,6 +7,7 @@ from functools import singledispatch
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fna_lightning.checkpoints import Seed
 from fna_lightning.choices import LayerChoice
@@ -127,5 +128,5 @@ def _taps(old: int, new: int, strategy: Strategy) -> tuple[slice, slice]:
 
 
 def _is_of_norm(network: nn.Module, name: str) -> bool:
-    """Whether the tensor `name` belongs to a batch norm."""
-    return isinstance(network.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d)
+    """Whether the tensor `name` belongs to a batch norm, synchronised or not."""
+    return isinstance(network.get_submodule(name.rpartition(".")[0]), _BatchNorm)

@@ -37,10 +37,9 @@ def shuffle_small():
 
 @pytest.fixture(scope="session")
 def shuffle_referee():
-    """referee(tensors, layout, operation, x, stride, dilation) -> what a block computes, in eval mode.
+    """referee(state, layout, operation, x, stride, dilation) -> what a block of that state computes, in eval mode.
 
-    Written from the formulas of the specification (1.2), without modules; `tensors` are the block's own, in order:
-    those of the main branch, then of the side branch, of each convolution the weight and what its norm holds.
+    Written from the formulas of the specification (1.2), without modules.
     """
 
     def unit(state, x, name, relu, **conv):

@@ -44,6 +44,12 @@ def test_a_derived_network_computes_what_the_path_computed(supernet):
     assert sources["stages.3.0.project.conv.weight"] == "stages.3.0.candidates.k3_e3.project.conv.weight"
 
 
+def test_synchronised_norms_may_be_lacking_too(supernet):
+    target = torch.nn.SyncBatchNorm.convert_sync_batchnorm(build_backbone(supernet.architecture_of(PATH), (3,)))
+    report = remap(None, target, supernet_state=supernet.state_dict())
+    assert {entry.how for entry in report.entries if ".norm." in entry.target} == {"copied", "own initialisation"}
+
+
 def test_norms_come_from_the_seed_where_both_are_given(supernet, small, randomise):
     network = randomise(build_backbone(small, (3,)), seed=9)
     seed = Seed(small, copy.deepcopy(network.state_dict()), "seed.pth")

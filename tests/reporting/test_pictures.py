@@ -67,6 +67,18 @@ class TestArchitecture:
         stage = "[[8, 8], [" + ", ".join(["'k3_e1'"] * 12) + "], 1]"
         assert len(draw_architecture(parse_architecture("|".join([stage] * 5))).axes) == 3
 
+    def test_shuffle_blocks(self):
+        """Colour is the kernel; Xception blocks are taller."""
+        figure = draw_architecture(load_architecture("detnas_coco_fpn_1_3g"))
+        assert [len(patches(figure, f"stage {number} ")) for number in range(1, 5)] == [8, 8, 16, 8]
+        boxes = patches(figure, "stage 1 ")  # 0, 0, 3, 1, 2, ...
+        assert boxes[0].get_height() == boxes[3].get_height() < boxes[2].get_height()
+        assert len({to_hex(box.get_facecolor()) for box in boxes[1:5]}) == 4
+        for text in ("3 → 48", "48 → 96", "480 → 960", "X3", "k7"):
+            assert text in texts(figure)
+        assert figure.get_suptitle() == "40 blocks in 4 stages; layout detnas"
+        to_png(figure, dpi=20)
+
     def test_another_kind_is_refused(self):
         with pytest.raises(ArchitectureError, match="no picture"):
             draw_architecture("[[8, 6]]")
