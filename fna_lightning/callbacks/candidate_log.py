@@ -83,6 +83,6 @@ class CandidateLog(Callback):
         """Write what is not written yet; how much that was."""
         new = self._rows(module, self._written)
         with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([*row[:-1], f"{row[-1]:.6f}"] for row in new)
+            csv.writer(file).writerows(new)
         self._written += len(new)
         return len(new)

@@ -34,6 +34,8 @@ EXIT_CODES = {
 class LastCheckpoint(Checkpoint):
     """Writes `last.ckpt` after every epoch, every so many iterations, and when the process is asked to stop.
 
+    Iterations that take long, such as the score of a candidate, are saved one by one.
+
     Asked by Ctrl+C, SIGTERM, or a scheduler's warning (SIGUSR1, SIGUSR2), a run finishes its step, writes the
     checkpoint and leaves by the code in `EXIT_CODES`, all ranks after the same step. During an epoch's validation
     it leaves at once: the checkpoint was written before, and the resumed run validates first. After a scheduler's
@@ -71,7 +73,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Save where it is due; leave where any rank was asked to. After an epoch's last batch both come later."""
         module = cast("AdaptationModule", pl_module)
-        due = self._every is not None and module.iteration % self._every == 0
+        due = module.save_at_once or (self._every is not None and module.iteration % self._every == 0)
         if (due or module.guard.stopping) and not trainer.is_last_batch:
             self._save(trainer, module)
 

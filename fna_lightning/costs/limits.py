@@ -9,7 +9,7 @@ import numpy as np
 
 from fna_lightning.choices import Path
 from fna_lightning.costs.knapsack import Term, cheapest_path
-from fna_lightning.costs.table import UNITS, CostTable
+from fna_lightning.costs.table import UNITS, CostTable, amount_text
 from fna_lightning.errors import ConfigError
 
 _ROUNDS = 200
@@ -44,7 +44,7 @@ class Limits:
                 return path
             weights *= np.array([cost.of(path) / limit for cost, limit in self.limits])
             weights /= weights.sum()
-        texts = [f"{limit / 1e6:.1f} M {UNITS[cost.quantity]}" for cost, limit in self.limits]
+        texts = [f"{amount_text(limit)} {UNITS[cost.quantity]}" for cost, limit in self.limits]
         raise ConfigError(f"no path was found within {' and '.join(texts)} at once: raise one of them")
 
     def _weighed(self, weights: np.ndarray) -> list[Term]:

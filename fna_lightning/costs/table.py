@@ -18,6 +18,11 @@ Quantity = Literal["madds", "params"]
 UNITS: dict[Quantity, str] = {"madds": "multiply-adds", "params": "parameters"}
 
 
+def amount_text(cost: float) -> str:
+    """A cost in words of a message."""
+    return f"{cost / 1e6:.1f} M" if cost >= 1e6 else f"{cost:,.0f}"
+
+
 class CostTable(nn.Module):
     """The cost of a network's paths: a fixed part and a sum of terms over one choice or a few together.
 
@@ -81,8 +86,8 @@ class CostTable(nn.Module):
         least = self.of(self.cheapest())
         if limit is not None and least > limit:
             raise ConfigError(
-                f"a limit of {limit / 1e6:.1f} M {UNITS[self.quantity]} cannot be met: "
-                f"the cheapest path needs {least / 1e6:.1f} M"
+                f"a limit of {amount_text(limit)} {UNITS[self.quantity]} cannot be met: "
+                f"the cheapest path needs {amount_text(least)}"
             )
 
     def best_within(self, limit: float | None, probabilities: Sequence[Tensor]) -> list[int]:

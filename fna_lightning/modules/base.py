@@ -33,6 +33,7 @@ class AdaptationModule(EvaluationModule):
         iteration: batches trained on so far; Lightning's `global_step` counts the steps of every optimiser.
         losses: the terms of the last step by their names in the log, on the device.
         guard: decides on every update.
+        save_at_once: whether the iteration that has just ended was so long that it shall not be lost.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class AdaptationModule(EvaluationModule):
         super().__init__(network, task)
         self.iteration = 0
         self.losses: dict[str, Tensor] = {}
+        self.save_at_once = False
         self.guard = guard or StepGuard()
         self._random_seed = random_seed
         self._architecture_text = architecture_text

@@ -24,7 +24,7 @@ class EvolutionAdaptation(SupernetAdaptation):
     A rank scores its candidate alone, on all the images, so that scores do not depend on how many ranks there
     are. Nothing of the network changes then: statistics are estimated anew for every candidate from the same
     training batches, and put back behind it. Since candidates are iterations, they are interrupted, saved and
-    resumed as any other.
+    resumed as any other, each as soon as it has its score.
 
     Args:
         network: see `SupernetAdaptation`, as for the arguments that are not named here.
@@ -67,11 +67,14 @@ class EvolutionAdaptation(SupernetAdaptation):
         block = self.evolution.block(self.trainer.world_size)
         if block:  # a small space may be used up before the budget is
             mine = self._score(block[self.global_rank]) if self.global_rank < len(block) else math.nan
-            for score in gather_objects(mine)[: len(block)]:
+            told = gather_objects((mine, self.guard.asked_to_stop()))
+            for score, _ in told[: len(block)]:
                 self.evolution.tell(score)
+            self.guard.stopping = max(code for _, code in told)
             self.progress = self._standing()
         self.losses = {}
         self.iteration += 1
+        self.save_at_once = True
 
     def _standing(self) -> dict[str, Any]:
         """For the progress bar."""

@@ -80,12 +80,12 @@ def test_is_within_the_limit_where_candidates_are_impossible(costs, budget, data
     assert total(costs, solve(values, costs, limit)) <= limit
 
 
-@pytest.mark.parametrize("limit", [2.9e6, 0, -1])
-def test_a_limit_below_the_cheapest_path(limit):
+@pytest.mark.parametrize(("limit", "text"), [(2.9e6, "2.9 M"), (2e4, "20,000"), (0, "0"), (-1, "-1")])
+def test_a_limit_below_the_cheapest_path(limit, text):
     terms = one_each([[1e6, 2e6]] * 3)
     table = CostTable("madds", 0.0, (2, 2, 2), terms)
     for ask in (table.check_limit, lambda limit: table.best_within(limit, [torch.ones(2) / 2] * 3)):
-        with pytest.raises(ConfigError, match=f"{limit / 1e6:.1f} M.* cheapest path needs 3.0 M"):
+        with pytest.raises(ConfigError, match=f"a limit of {text} multiply.* cheapest path needs 3.0 M"):
             ask(limit)
     assert best_path_within([np.zeros(2)] * 3, terms, limit) is None
 

@@ -25,7 +25,16 @@ LENGTH = ("trainer.limit_train_batches=null", "trainer.max_epochs=5")
 SETTINGS = {
     "train": (*DETECTION, *LENGTH, "data.num_train=12"),
     "search": (*SEARCH, *LENGTH, "data.num_train=24"),  # half of them train the weights
+    # Four epochs train the weights with half of the images, the last one scores as many candidates.
+    "evolution": (
+        *(setting for setting in SEARCH if not setting.startswith("search.")),
+        *LENGTH,
+        *("data.num_train=24", "search=evolution", "search.share=0.5", "search.statistics_batches=1"),
+        *("search.generations=2", "search.population=3", "search.parents=2"),
+        *("search.mutations=1", "search.crossovers=1"),
+    ),
 }
+ENTRIES = {"train": "train", "search": "search", "evolution": "search"}
 EPOCH, ITERATIONS = 6, 30
 KILLS = 20
 
@@ -67,7 +76,7 @@ def run(entry, folder, *overrides, at=-1, number=signal.SIGKILL, delay=0.0, vali
     plan.to_all = more.get("to_all", False)
     reached = CONTEXT.Value("i", -1)
     settings = (*SETTINGS[entry], f"data.root={folder.parent / 'set'}", f"hydra.run.dir={folder}", *overrides)
-    process = CONTEXT.Process(target=work, args=(entry, settings, reached, plan))
+    process = CONTEXT.Process(target=work, args=(ENTRIES[entry], settings, reached, plan))
     process.start()
     process.join(120)
     return process.exitcode, reached.value
@@ -105,7 +114,7 @@ def leaves(value, prefix=""):
 
 
 def assert_same_run(folder, wanted):
-    for name in ("metrics.csv", "alphas.csv", "architecture.yaml"):
+    for name in ("metrics.csv", "alphas.csv", "candidates.csv", "architecture.yaml"):
         if (wanted / name).exists():
             assert (folder / name).read_bytes() == (wanted / name).read_bytes(), name
     found, expected = (dict(leaves(read_file(checkpoint(f)))) for f in (folder, wanted))
@@ -146,6 +155,7 @@ def test_twenty_kills(entry, whole, tmp_path):
         ("train", signal.SIGINT, 8, False, 130),
         ("search", signal.SIGTERM, EPOCH - 1, False, 143),
         ("search", signal.SIGUSR1, 8, False, 75),
+        ("evolution", signal.SIGTERM, ITERATIONS - 5, False, 143),
     ],
 )
 def test_stopped_from_outside(entry, number, at, validating, code, whole, tmp_path):
@@ -154,6 +164,15 @@ def test_stopped_from_outside(entry, number, at, validating, code, whole, tmp_pa
     assert read_file(checkpoint(folder))["iteration"] == at + (not validating)
     assert run(entry, folder, "resume=auto") == (0, ITERATIONS - 1)
     assert_same_run(folder, whole(entry))
+
+
+def test_an_evolution_killed_at_every_candidate(whole, tmp_path):
+    folder, settings = tmp_path / "evolution", ("resume=auto",)
+    for at in range(ITERATIONS - EPOCH, ITERATIONS):
+        assert run("evolution", folder, *settings, at=at) == (-signal.SIGKILL, at)
+        assert read_file(checkpoint(folder))["iteration"] == at
+    assert run("evolution", folder, *settings) == (0, ITERATIONS - 1)
+    assert_same_run(folder, whole("evolution"))
 
 
 def test_loader_processes_outlive_a_signal_to_all(whole, tmp_path):
