@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -19,7 +19,9 @@ class _Kept(NamedTuple):
 
 
 @torch.no_grad()
-def reestimate_statistics(network: nn.Module, inputs: Iterable[Any]) -> None:
+def reestimate_statistics(
+    network: nn.Module, inputs: Iterable[Any], run: Callable[[Any], Any] | None = None
+) -> None:
     """Replace running statistics by the plain mean over what the norms meet when `network` runs on `inputs`.
 
     Wanted where parameters and statistics do not come from the same network: after remapping (spec FNA 5.4, 6.3),
@@ -34,7 +36,9 @@ def reestimate_statistics(network: nn.Module, inputs: Iterable[Any]) -> None:
 
     Args:
         network: the network that runs, its head included.
-        inputs: what it is called with, one after the other, on its device.
+        inputs: what it runs on, one after the other, on its device.
+        run: runs it on an input; by default its forward. One that has norms elsewhere, such as in a box head, is
+            run as in training, by its losses.
     """
     norms = [
         module
@@ -45,6 +49,7 @@ def reestimate_statistics(network: nn.Module, inputs: Iterable[Any]) -> None:
     ]
     if not norms:
         return
+    run = run or network
     kept = [_Kept(norm.momentum, norm.training, _copies(norm)) for norm in norms]
     finished = False
     try:
@@ -53,7 +58,7 @@ def reestimate_statistics(network: nn.Module, inputs: Iterable[Any]) -> None:
             norm.momentum = None  # the cumulative mean
             norm.train()
         for value in inputs:
-            network(value)
+            run(value)
         finished = True
     finally:
         for norm, old in zip(norms, kept, strict=True):

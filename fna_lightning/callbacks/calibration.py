@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, cast
 
 import lightning as L
@@ -19,8 +20,8 @@ from fna_lightning.modules.base import AdaptationModule
 class BatchNormCalibration(Callback):
     """Before fine-tuning, re-estimates the batch norms' statistics from some training batches.
 
-    Wanted after remapping from a supernet; see `reestimate_statistics`. The whole network runs, its head included.
-    The training set is passed over as often as it takes.
+    Wanted after remapping from a supernet; see `reestimate_statistics`. The whole network runs as in training, so
+    that all its norms are reached. The training set is passed over as often as it takes.
 
     Args:
         batches: how many to use.
@@ -45,9 +46,9 @@ class BatchNormCalibration(Callback):
             transient=True,
             disable=not shown,
         )
-        images = (trainer.strategy.batch_to_device(batch, module.device).images for batch in batches)
+        moved = (trainer.strategy.batch_to_device(batch, module.device) for batch in batches)
         with trainer.precision_plugin.train_step_context():
-            reestimate_statistics(module.network, images)
+            reestimate_statistics(module.network, moved, partial(module.task.losses, module.network))
 
 
 def _passes(loader: ResumableLoader[Any]) -> Iterator[Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 import torch
 
 from fna_lightning.blocks import Network, reestimate_statistics
+from fna_lightning.data.sampling import sample_seed
 from fna_lightning.modules.evolution_data import Candidate, EvolutionData
 from fna_lightning.modules.guard import StepGuard
 from fna_lightning.modules.supernet import SupernetAdaptation, WeightTraining
@@ -76,7 +78,9 @@ class EvolutionAdaptation(SupernetAdaptation):
         try:
             with torch.autocast(self.device.type, enabled=False):
                 batches = map(self._moved, data.statistics_batches(self._statistics_batches))
-                reestimate_statistics(self.network, (batch.images for batch in batches))
+                # What losses draw, such as proposals, is no luck of a candidate's place in the row.
+                torch.manual_seed(sample_seed(self._random_seed, 0, self.global_rank))
+                reestimate_statistics(self.network, batches, partial(self.task.losses, self.network))
                 self._fitness.reset()
                 for batch in map(self._moved, data.scored_batches()):
                     self._fitness.update(self.task.predict(self.network, batch), batch)

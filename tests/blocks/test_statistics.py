@@ -9,7 +9,7 @@ from torch import nn
 from fna_lightning.backbones import build_backbone
 from fna_lightning.blocks import reestimate_statistics
 from fna_lightning.choices import Choices, LayerChoice
-from fna_lightning.detectors import SSDLite
+from fna_lightning.detectors import FasterRCNN, SSDLite
 
 
 class Norms(nn.Module):
@@ -197,3 +197,25 @@ def test_layers_beside_the_active_path_keep_their_statistics(images, randomise):
             name = "ba"[index]
             for what, value in choice.candidates[name].state_dict().items():
                 assert torch.equal(value, before[f"{number}.candidates.{name}.{what}"])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_norms_of_a_box_head_are_reached_by_the_losses(small, randomise, training):
+    network = FasterRCNN(build_backbone(small, [2, 3]), 2, fpn_channels=8, box_width=8)
+    network = randomise(network).train(training)
+    batches = [
+        (torch.rand(2, 3, 64, 64) * 255, [torch.tensor([[5.0, 9.0, 40.0, 50.0]]), torch.zeros(0, 4)])
+        for _ in range(3)
+    ]
+
+    def run(batch):
+        network.loss(network(batch[0]), batch[1], [torch.zeros(len(each)).long() for each in batch[1]])
+
+    before = state(network)
+    reestimate_statistics(network, batches, run)
+    after = state(network)
+    counts = {name: int(value) for name, value in after.items() if name.endswith("num_batches_tracked")}
+    assert sum(name.startswith("box_head.") for name in counts) == 4
+    assert set(counts.values()) == {3}
+    assert all(torch.equal(before[name], after[name]) for name, _ in network.named_parameters())
+    assert all(module.training == training for module in network.modules())

@@ -5,7 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from entries import SEARCH, start
+from torch import nn
+
+from fna_lightning.blocks import reestimate_statistics
+from fna_lightning.modules import evolution
 
 SMALL = (
     *SEARCH[:-3],
@@ -49,3 +54,29 @@ def test_evolution_and_its_supernet(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         start("search", *SMALL, "cost.limit=1", "hydra.run.dir=fourth")
     assert "cannot be met" in capsys.readouterr().err
+
+
+def test_norms_of_a_box_head_are_estimated_for_every_candidate(tmp_path, monkeypatch):
+    """Losses draw proposals: alike for a candidate wherever it comes in the row."""
+    monkeypatch.chdir(tmp_path)
+    means = []
+
+    def spy(network, batches, run):
+        reestimate_statistics(network, batches, run)
+        head = [norm for norm in network.box_head.modules() if isinstance(norm, nn.BatchNorm2d)]
+        assert [int(norm.num_batches_tracked) for norm in head] == [1] * 4
+        means.append(torch.cat([norm.running_mean for norm in head]))
+
+    monkeypatch.setattr(evolution, "reestimate_statistics", spy)
+    given = [each for each in SMALL if not each.startswith("detector.head_depth")]
+    given += [
+        "experiment=demo/search",
+        "detector=faster_rcnn",
+        "~detector.head_depth",
+        "detector.box_width=16",
+        "detector.box_samples=16",
+    ]
+    start("search", *given, "hydra.run.dir=first")
+    start("search", *given, "trainer.max_epochs=1", "hydra.run.dir=second", "search.supernet=first")
+    assert candidates("second") == candidates("first")
+    assert torch.equal(torch.stack(means[:6]), torch.stack(means[6:]))
