@@ -23,6 +23,7 @@ from fna_lightning.architectures.parts import (
     parts_to_dict,
     parts_yaml,
 )
+from fna_lightning.architectures.resnet import ResNetArchitecture
 
 __all__ = [
     "SKIP",
@@ -31,6 +32,7 @@ __all__ = [
     "MobileArchitecture",
     "Operation",
     "Parts",
+    "ResNetArchitecture",
     "Stage",
     "architecture_from_dict",
     "architecture_yaml",

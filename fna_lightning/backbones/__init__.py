@@ -3,5 +3,6 @@
 from fna_lightning.backbones.build import build_backbone
 from fna_lightning.backbones.classifier import Classifier
 from fna_lightning.backbones.mobile import MobileBackbone
+from fna_lightning.backbones.resnet import ResNetBackbone
 
-__all__ = ["Classifier", "MobileBackbone", "build_backbone"]
+__all__ = ["Classifier", "MobileBackbone", "ResNetBackbone", "build_backbone"]

@@ -1,6 +1,7 @@
 """Parameters of one network -> parameters of another: depth, width, kernel."""
 
-import fna_lightning.remapping.mobile  # noqa: F401 - registers its rules
+import fna_lightning.remapping.mobile
+import fna_lightning.remapping.resnet  # noqa: F401 - both register their rules
 from fna_lightning.remapping.channels import ChannelMap
 from fna_lightning.remapping.placing import place_seed, place_supernet
 from fna_lightning.remapping.plan import Move, Plan, chosen_layers, plan_from_seed

@@ -7,6 +7,7 @@ from functools import singledispatch
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from fna_lightning.checkpoints import Seed
 from fna_lightning.choices import LayerChoice
@@ -33,11 +34,11 @@ def place_seed(plan: Plan, seed: Seed, own: Mapping[str, Tensor], strategy: Stra
     """
     placed: Placed = {}
     for move in plan:
-        source, target = f"{move.source}.conv.weight", f"{move.target}.conv.weight"
+        source, target = move.tensors("conv", "weight")
         weight = place_weight(seed.tensor(source), own[target].shape, move.outputs, move.inputs, strategy)
         placed[target] = (source, weight)
         for tensor in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
-            source, target = f"{move.source}.norm.{tensor}", f"{move.target}.norm.{tensor}"
+            source, target = move.tensors("norm", tensor)
             optional = tensor == "num_batches_tracked" and source not in seed.state
             if target in own and not optional:
                 placed[target] = (source, place_vector(seed.tensor(source), own[target], move.outputs))
@@ -123,4 +124,5 @@ def _taps(old: int, new: int, strategy: Strategy) -> tuple[slice, slice]:
 
 def _is_of_norm(network: nn.Module, name: str) -> bool:
     """Whether the tensor `name` belongs to a batch norm."""
-    return isinstance(network.get_submodule(name.rpartition(".")[0]), nn.BatchNorm2d)
+    module = network.get_submodule(name.rpartition(".")[0])
+    return isinstance(module, (nn.BatchNorm2d, FrozenBatchNorm2d))
