@@ -224,10 +224,10 @@ def table(done: dict[str, dict[str, float]], options: argparse.Namespace) -> str
     lines = [
         "# Faster R-CNN beside torchvision's",
         "",
-        f"BCCD at {SIZE[0]}x{SIZE[1]}, {start} in one backbone module for all, {options.epochs} epochs of batch 4,",
-        f"AdamW 5e-4 with a cosine, one seed, scores of the last epoch. All have a pyramid of {CHANNELS} channels,",
-        f"anchors of {ANCHOR:g} strides, {PROPOSALS} proposals, {SAMPLES} of which are trained, and linear layers of "
-        f"{WIDTH}.",
+        f"BCCD at {SIZE[0]}x{SIZE[1]}, {start} in one backbone module for all, {options.epochs} epochs of",
+        "batch 4, AdamW 5e-4 with a cosine, one seed, scores of the last epoch. All have a pyramid of",
+        f"{CHANNELS} channels, anchors of {ANCHOR:g} strides, {PROPOSALS} proposals, {SAMPLES} of which are",
+        f"trained, and linear layers of {WIDTH}.",
         f"{torch.get_num_threads()} threads on {platform.machine()}, torch {torch.__version__}, {date.today()}.",
         "",
         f"| detector | {' | '.join(SHOWN)} | parameters | training time |",

@@ -10,6 +10,7 @@ from torchvision.models import ResNet
 from torchvision.models.resnet import BasicBlock
 
 from fna_lightning.architectures import ResNetArchitecture, save_architecture
+from fna_lightning.checkpoints import load_seed
 
 GIVEN = (
     *(each for each in DETECTION if not each.startswith("detector.")),
@@ -56,6 +57,10 @@ def test_fixed_parts_are_the_seeds_to_the_end(state):
     (share,) = results("a")["cost"]["shares"]
     assert share["number"] == 20
     assert "of it 20 proposals" in Path("a/report.html").read_text()
+
+    seed = load_seed("a")
+    assert seed.architecture == ResNetArchitecture("basic", (1, 1, 1, 1))
+    assert all(torch.equal(seed.state[name], value) for name, value in backbone.items())
 
 
 def test_more_stages_than_there_are(state, capsys):  # noqa: ARG001 - in whose folder it runs
