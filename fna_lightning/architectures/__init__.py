@@ -23,6 +23,7 @@ from fna_lightning.architectures.parts import (
     parts_to_dict,
     parts_yaml,
 )
+from fna_lightning.architectures.resnet import ResNetArchitecture
 from fna_lightning.architectures.shuffle import Layout, ShuffleArchitecture, ShuffleStage
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "MobileArchitecture",
     "Operation",
     "Parts",
+    "ResNetArchitecture",
     "ShuffleArchitecture",
     "ShuffleStage",
     "Stage",

@@ -1,5 +1,6 @@
 """The layers that networks are made of."""
 
+from fna_lightning.blocks.freezing import freeze
 from fna_lightning.blocks.map_names import MapName
 from fna_lightning.blocks.mobile import SEARCHED_NORM, ConvNorm, InvertedResidual, Norm, initialise
 from fna_lightning.blocks.mobile_stages import StagePlan, build_mobile_stages
@@ -27,6 +28,7 @@ __all__ = [
     "StagedNetwork",
     "build_mobile_stages",
     "build_shuffle_stages",
+    "freeze",
     "initialise",
     "initialise_shuffle",
     "reestimate_statistics",

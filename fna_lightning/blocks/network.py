@@ -27,6 +27,10 @@ class Backbone(nn.Module):
     out_channels: dict[str, int]
     strides: dict[str, int]
 
+    def stage_modules(self) -> list[list[nn.Module]]:
+        """What its stages are made of, the stem first, for `freeze`; by default nothing that could be frozen."""
+        return []
+
 
 class Repeated(NamedTuple):
     """A part of a network that runs besides `forward`, several times an image, as the box head of Faster R-CNN."""

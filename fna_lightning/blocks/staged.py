@@ -25,6 +25,10 @@ class StagedNetwork(Backbone):
         self.out_channels = out_channels
         self.strides = strides
 
+    def stage_modules(self) -> list[list[nn.Module]]:
+        """See `Backbone.stage_modules`."""
+        return [[stage] for stage in self.stages]
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W) -> maps (N, out_channels[name], H / strides[name], W / strides[name])."""
         x, maps = images, {}

@@ -4,6 +4,7 @@ How files of a kind of network are read is a file that registers a `SeedReader`;
 that kind readable.
 """
 
+import fna_lightning.checkpoints.resnet  # noqa: F401 - registers its reader
 from fna_lightning.checkpoints.dialects import PUBLISHED, READERS, Dialect, SeedReader
 from fna_lightning.checkpoints.mobile import infer_architecture
 from fna_lightning.checkpoints.reading import (

@@ -1,7 +1,8 @@
 """Parameters of one network -> parameters of another: depth, width, kernel."""
 
 import fna_lightning.remapping.mobile
-import fna_lightning.remapping.shuffle  # noqa: F401 - registers its rules, as the one above
+import fna_lightning.remapping.resnet
+import fna_lightning.remapping.shuffle  # noqa: F401 - registers its rules, as those above
 from fna_lightning.remapping.channels import ChannelMap
 from fna_lightning.remapping.placing import place_seed, place_supernet
 from fna_lightning.remapping.plan import Move, Plan, chosen_layers, plan_from_seed

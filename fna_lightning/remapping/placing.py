@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import singledispatch
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.ops import FrozenBatchNorm2d
 
 from fna_lightning.checkpoints import Seed
 from fna_lightning.choices import LayerChoice
@@ -16,9 +18,13 @@ from fna_lightning.remapping.channels import ChannelMap
 from fna_lightning.remapping.plan import Plan, chosen_layers
 from fna_lightning.remapping.strategies import Strategy
 
-_VECTORS = (
-    "conv.bias",
-    *(f"norm.{name}" for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")),
+_VECTORS: tuple[tuple[Literal["conv", "norm"], str], ...] = (
+    ("conv", "bias"),
+    ("norm", "weight"),
+    ("norm", "bias"),
+    ("norm", "running_mean"),
+    ("norm", "running_var"),
+    ("norm", "num_batches_tracked"),
 )
 
 Placed = dict[str, tuple[str, Tensor]]
@@ -39,12 +45,12 @@ def place_seed(plan: Plan, seed: Seed, own: Mapping[str, Tensor], strategy: Stra
     """
     placed: Placed = {}
     for move in plan:
-        source, target = f"{move.source}.conv.weight", f"{move.target}.conv.weight"
+        source, target = move.tensors("conv", "weight")
         weight = place_weight(seed.tensor(source), own[target].shape, move.outputs, move.inputs, strategy)
         placed[target] = (source, weight)
-        for tensor in _VECTORS:
-            source, target = f"{move.source}.{tensor}", f"{move.target}.{tensor}"
-            optional = tensor == "norm.num_batches_tracked" and source not in seed.state
+        for part, tensor in _VECTORS:
+            source, target = move.tensors(part, tensor)
+            optional = tensor == "num_batches_tracked" and source not in seed.state
             if target in own and not optional:
                 placed[target] = (source, place_vector(seed.tensor(source), own[target], move.outputs))
     return placed
@@ -128,5 +134,5 @@ def _taps(old: int, new: int, strategy: Strategy) -> tuple[slice, slice]:
 
 
 def _is_of_norm(network: nn.Module, name: str) -> bool:
-    """Whether the tensor `name` belongs to a batch norm, synchronised or not."""
-    return isinstance(network.get_submodule(name.rpartition(".")[0]), _BatchNorm)
+    """Whether the tensor `name` belongs to a batch norm, synchronised, fixed or neither."""
+    return isinstance(network.get_submodule(name.rpartition(".")[0]), (_BatchNorm, FrozenBatchNorm2d))

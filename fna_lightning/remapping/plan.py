@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import Literal
 
 from torch import nn
 
@@ -16,19 +17,30 @@ from fna_lightning.remapping.strategies import Strategy
 
 @dataclass(frozen=True)
 class Move:
-    """A `ConvNorm` of the target, the one that it comes from, and the maps of the streams that it joins.
+    """A convolution with its norm, as in `ConvNorm`, where it comes from, and the maps of the streams it joins.
 
     Attributes:
-        target: its name in the target.
+        target: name in the target of the module that holds the two; empty where that is the target.
         source: that of its counterpart in the seed.
         outputs: of the stream that it writes.
-        inputs: of the stream that it reads; for a depthwise convolution `ChannelMap.first(1, 1)`.
+        inputs: of the stream that it reads; for a depthwise convolution `ChannelMap.first(1, 1)`, for a grouped
+            one within a group.
+        conv: name of the convolution in the module that holds it.
+        norm: name of the norm there.
     """
 
     target: str
     source: str
     outputs: ChannelMap
     inputs: ChannelMap
+    conv: str = "conv"
+    norm: str = "norm"
+
+    def tensors(self, kind: Literal["conv", "norm"], tensor: str) -> tuple[str, str]:
+        """Names of a tensor of the convolution, or of the norm, in the seed and in the target."""
+        end = f"{self.conv if kind == 'conv' else self.norm}.{tensor}"
+        source, target = (f"{place}.{end}" if place else end for place in (self.source, self.target))
+        return source, target
 
 
 Plan = list[Move]

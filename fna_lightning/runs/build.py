@@ -29,7 +29,7 @@ from fna_lightning.architectures import (
     parts_from_dict,
     parts_to_dict,
 )
-from fna_lightning.blocks import Backbone, Network
+from fna_lightning.blocks import Backbone, Network, freeze
 from fna_lightning.callbacks import ConfigConsensus, LastCheckpoint, ProgressBar, RemappingCallback, RunLog
 from fna_lightning.checkpoints import (
     PUBLISHED,
@@ -135,6 +135,17 @@ def build_space(config: DictConfig, parts: Mapping[str, Architecture]) -> Any:
         found = f"is of kind {base.kind}" if base else f"holds none of the {cls.part}"
         raise ConfigError(f"architecture: {found}, where {cls.__name__} begins with one of kind {kind.kind}")
     return space(base=base)
+
+
+def freeze_backbone(config: DictConfig, backbone: Backbone) -> Backbone:
+    """Fix what `parameters` says of `backbone`, in place.
+
+    Raises:
+        ConfigError: it has fewer stages than are to be fixed.
+    """
+    settings = config.get("parameters") or {}  # that of an older run may lack both
+    freeze(backbone, settings.get("frozen_stages", 0), settings.get("frozen_norms", False))
+    return backbone
 
 
 def build_network(

@@ -42,6 +42,7 @@ def evaluate(config: DictConfig) -> float:
     parts = build.resolve_parts(config)
     task = build.make(config.task)
     backbone = build_backbone(parts["backbone"], **build.map_settings(config, parts["backbone"]))
+    build.freeze_backbone(config, backbone)
     data = build.make(config.data)
     data.prepare_data()
     data.setup("validate")
@@ -105,7 +106,8 @@ def _prediction_files(config: DictConfig, folder: Path, data: DataModule[Any]) -
 def _adopt(config: DictConfig, checkpoint: Path) -> DictConfig:
     """Take network, task and data set from the training run, where the command line does not say otherwise.
 
-    Optimiser and schedule come along for the record, `results.json`: nothing here is made of them.
+    Optimiser and schedule come along for the record, `results.json`: nothing here is made of them. What the run's
+    `parameters` fix is other modules.
 
     Returns:
         The settings of the training run's data set.
@@ -123,6 +125,7 @@ def _adopt(config: DictConfig, checkpoint: Path) -> DictConfig:
         with open_dict(config):
             for key in ("architecture", "detector", "cost", "optimizer", "schedule"):
                 config[key] = trained[key]
+            config.parameters = trained.get("parameters")
             config.task = OmegaConf.merge(trained.task, config.get("task") or {})
             given = config.get("data") or {}
             config.data = given if "_target_" in given else OmegaConf.merge(trained.data, given)

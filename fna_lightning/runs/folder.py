@@ -121,7 +121,7 @@ def _options_of(recipe: str | None) -> dict[str, str]:
     """The options of groups that a recipe names, those of recipes that it begins with included."""
     path = CONF_DIR / "experiment" / f"{recipe}.yaml"
     found: dict[str, str] = {}
-    for item in OmegaConf.load(path).get("defaults", []) if path.is_file() else []:
+    for item in cast("DictConfig", OmegaConf.load(path)).get("defaults", []) if path.is_file() else []:
         if isinstance(item, str):
             found |= _options_of(item.removeprefix("/experiment/"))
         else:

@@ -214,6 +214,10 @@ class Parameters(Group):
     """Whether the scales and shifts of batch norms decay."""
     head_lr_factor: PositiveAmount
     """Learning rate of what is not the backbone, over the backbone's."""
+    frozen_stages: Count = 0
+    """First stages of the backbone that stay as they are, the stem included."""
+    frozen_norms: bool = False
+    """Whether all batch norms of the backbone stay as they are, statistics included."""
 
 
 @dataclass
@@ -292,6 +296,7 @@ class EvaluateSettings(Settings):
     detector: Detector | None = None
     optimizer: Optimizer | None = None
     schedule: Schedule | None = None
+    parameters: Parameters | None = None
     cost: CountedCost | None = None
 
 

@@ -46,6 +46,7 @@ def search(config: DictConfig) -> float:
     maps = build.map_settings(config, parts["backbone"])
     in_backbone = space.part == "backbone"
     backbone = build_supernet(space, **maps) if in_backbone else build_backbone(parts["backbone"], **maps)
+    build.freeze_backbone(config, backbone)
     data = datasets.build_data(config, task)
     check_same_data(config, folder, data)
     network = build.build_network(config, backbone, data.num_classes, {**parts, space.part: space})
@@ -72,7 +73,7 @@ def search(config: DictConfig) -> float:
     if fit.is_first_rank:
         found = parts | Choices(searched_part(network)).derive(result.path)
         save_parts(found, folder)
-        counted = build_backbone(found["backbone"], **maps)
+        counted = build.freeze_backbone(config, build_backbone(found["backbone"], **maps))
         conclude(
             config,
             folder,

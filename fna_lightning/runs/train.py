@@ -32,6 +32,7 @@ def train(config: DictConfig) -> float:
     begun_from = None if resumed else config.checkpoint
     callbacks: list[Any] = [] if resumed else [build.build_remapping(config, folder)]
     backbone = build_backbone(parts["backbone"], **build.map_settings(config, parts["backbone"]))
+    build.freeze_backbone(config, backbone)
     data = datasets.build_data(config, task)
     check_same_data(config, folder, data)
     if begun_from is not None:

@@ -250,9 +250,9 @@ def test_other_depths_under_torchvisions_names(tmp_path):
 
 
 def test_unknown_names(tmp_path):
-    torch.save({"layer1.0.conv1.weight": torch.zeros(1)}, tmp_path / "resnet.pth")
-    with pytest.raises(CheckpointError, match=r"resnet\.pth.*layer1\.0\.conv1\.weight"):
-        load_seed(tmp_path / "resnet.pth")
+    torch.save({"blocks1.0.conv1.weight": torch.zeros(1)}, tmp_path / "strange.pth")
+    with pytest.raises(CheckpointError, match=r"strange\.pth.*blocks1\.0\.conv1\.weight"):
+        load_seed(tmp_path / "strange.pth")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import nn
 from tower import PyramidClassifier, TowerArchitecture, TowerSpace
 from widths import WidthArchitecture, WidthSpace
 
-from fna_lightning.architectures import Architecture, MobileArchitecture, parse_architecture
+from fna_lightning.architectures import Architecture, MobileArchitecture, ResNetArchitecture, parse_architecture
 from fna_lightning.backbones import Classifier, build_backbone
 from fna_lightning.blocks import Network
 from fna_lightning.choices import Choices
@@ -116,6 +116,8 @@ ARCHITECTURES: list[Architecture] = [
     parse_architecture("shuffle mmrazor: 6 | 8: 021 | 8: 3 | 10"),
     TowerArchitecture((1, 5)),
     WidthArchitecture((4, 6)),
+    ResNetArchitecture("basic", (1, 1, 1, 1)),
+    ResNetArchitecture("bottleneck", (1, 2, 1, 1), 4, 8),
 ]
 
 

@@ -1,6 +1,7 @@
 import copy
 import math
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from fna_lightning.architectures import load_architecture
 from fna_lightning.backbones import build_backbone
 from fna_lightning.choices import Choices
 from fna_lightning.costs import count, tabulate
+from fna_lightning.detectors import FasterRCNN
 from fna_lightning.supernets import MobileSpace, build_supernet
 
 R6 = ("k3_e3", "k3_e6", "k5_e3", "k5_e6", "k7_e3", "k7_e6")
@@ -161,3 +163,16 @@ def test_tabulating_changes_nothing(small_space):
     assert not first.state_dict()
     second = tabulate(supernet, (32, 32))
     assert all((new.costs < old.costs).any() for new, old in zip(second.terms, first.terms, strict=True))
+
+
+def test_a_whole_network_counts_its_box_head_once_a_proposal(small_space):
+    """In what no choice has a part in, and so within every limit."""
+    build = partial(FasterRCNN, num_classes=2, fpn_channels=8, box_width=8, test_proposals=30)
+    network = build(build_supernet(small_space, [2, 3]))
+    for quantity in ("madds", "params"):
+        table = tabulate(network, (64, 64), quantity)
+        for path in (table.cheapest(), [size - 1 for size in table.sizes]):
+            (architecture,) = Choices(network).derive(path).values()
+            cost = count(build(build_backbone(architecture, [2, 3])), (64, 64))
+            assert table.of(path) == getattr(cost, quantity)
+            assert cost.shares[0].number == 30

@@ -12,6 +12,7 @@ from fna_lightning.costs import Share, count
 from fna_lightning.data.batches import DetectionBatch
 from fna_lightning.detectors import FasterRCNN
 from fna_lightning.errors import ConfigError
+from fna_lightning.runs import build
 from fna_lightning.tasks import DetectionTask
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -192,13 +193,19 @@ def test_small_and_uneven_images(tiny_backbone):
     assert found[0].boxes.isfinite().all()
 
 
-def test_compiled_in_two_pieces(tiny_backbone):
+def test_compiled_in_two_pieces(tiny_backbone, monkeypatch):
     network = small(tiny_backbone).eval()
     pixels, sizes = images(), torch.tensor([SIZE, (90, 150)])
     wanted = network.predict(network(pixels), sizes)
-    network.compile(backend="eager")
-    for part in network.repeated():
-        part.module.compile(backend="eager", dynamic=True)
+    compiled, really = [], nn.Module.compile
+
+    def note(module, **settings):
+        compiled.append((module, settings))
+        really(module, backend="eager", fullgraph=True, **settings)
+
+    monkeypatch.setattr(nn.Module, "compile", note)
+    build.prepare_network(OmegaConf.create({"channels_last": False, "compile": True}), network)
+    assert compiled == [(network, {}), (network.box_head, {"dynamic": True})]
     for own, expected in zip(network.predict(network(pixels), sizes), wanted, strict=True):
         torch.testing.assert_close(own.boxes, expected.boxes)
 

@@ -101,7 +101,13 @@ def test_norms_of_a_box_head_are_estimated_for_every_candidate(tmp_path, monkeyp
 
     monkeypatch.setattr(evolution, "reestimate_statistics", spy)
     given = [each for each in SMALL if not each.startswith("detector.head_depth")]
-    given += ["experiment=demo/search", "detector=faster_rcnn", "~detector.head_depth", "detector.box_width=16"]
+    given += [
+        "experiment=demo/search",
+        "detector=faster_rcnn",
+        "~detector.head_depth",
+        "detector.box_width=16",
+        "detector.box_samples=16",
+    ]
     start("search", *given, "hydra.run.dir=first")
     start("search", *given, "trainer.max_epochs=1", "hydra.run.dir=second", "search.supernet=first")
     assert candidates("second") == candidates("first")

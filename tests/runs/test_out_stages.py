@@ -1,6 +1,7 @@
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from recipes import EXPERIMENTS, entry_of
 
 from fna_lightning.architectures import load_architecture, published_names
 from fna_lightning.backbones import build_backbone
@@ -49,16 +50,10 @@ def test_strides_are_the_stages_of_before(detector, name):
     assert out_stages(OmegaConf.create({"detector": node}), load_architecture(name)) == READ[detector]
 
 
-def recipes():
-    folder = CONF_DIR / "experiment"
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
-
-
-@pytest.mark.parametrize("recipe", recipes())
+@pytest.mark.parametrize("recipe", EXPERIMENTS)
 def test_recipes_read_the_maps_of_before(recipe):
-    entry = "search" if recipe.endswith("search") else "train"
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose(entry, [f"experiment={recipe}", "++data.root=x", "++seed.weights=x"])
+        config = compose(entry_of(recipe), [f"experiment={recipe}", "++data.root=x", "++seed.weights=x"])
     detector = config.detector._target_.rsplit(".", 1)[-1].lower()
     (wanted,) = [maps for name, maps in READ.items() if name.replace("_", "") == detector]
     assert all(out_stages(config, load_architecture(name)) == wanted for name in MOBILE)

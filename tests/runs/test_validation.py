@@ -288,8 +288,8 @@ def test_what_was_taken_away_is_missed(entries):
 OF_OTHERS = [
     ("search", "train", ("search", "space", "train_with")),
     ("train", "search", ("checkpoint", "clip", "optimizer", "schedule")),
-    ("train", "evaluate", ("clip", "parameters", "remap", "seed")),
-    ("search", "evaluate", ("parameters", "remap", "search", "seed", "space", "train_with")),
+    ("train", "evaluate", ("clip", "remap", "seed")),
+    ("search", "evaluate", ("remap", "search", "seed", "space", "train_with")),
     ("evaluate", "train", ("classes", "save_predictions")),
     ("evaluate", "search", ("checkpoint", "classes", "save_predictions")),
 ]
