@@ -24,9 +24,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fna_lightning.complaints import one_line
-from fna_lightning.data.base import DataModule, EpochDataset
+from fna_lightning.data.base import DataModule
 from fna_lightning.data.checking.leaks import copies, same_contents
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
+from fna_lightning.data.datasets import EpochDataset
 from fna_lightning.errors import UserError
 from fna_lightning.exit_codes import INTERRUPTED, USER_ERROR
 from fna_lightning.files import CONF_DIR

@@ -19,12 +19,13 @@ from fna_lightning.data.augmentation.transforms import (
     segmentation_evaluation,
     segmentation_training,
 )
-from fna_lightning.data.base import DataModule, EpochDataset
+from fna_lightning.data.base import DataModule
 from fna_lightning.data.batches import IGNORED_LABEL, SegmentationBatch
 from fna_lightning.data.checking.checks import check_images, check_labels
 from fna_lightning.data.checking.folders import check_folder, check_root, files_below
 from fna_lightning.data.checking.images import read_image, read_labels
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
+from fna_lightning.data.datasets import EpochDataset
 from fna_lightning.data.label_maps import LabelFiles, LabelMap, build_label_map
 from fna_lightning.errors import DataError
 
