@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from fna_lightning.data.augmentation.transforms import Pipeline
 from fna_lightning.data.checking.checks import CHECK_IMAGES, ON_ERROR, check_choice
 from fna_lightning.data.checking.folders import note_unused
-from fna_lightning.data.checking.leaks import same_contents
+from fna_lightning.data.checking.leaks import note_copies, same_contents
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, warn
 from fna_lightning.data.classes import class_order
 from fna_lightning.data.datasets import EpochDataset, EpochSubset
@@ -250,6 +250,8 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         problems = Problems(self.on_error)
         dataset = build(problems)
         problems.settle()
+        if self.check_images != "none":
+            note_copies(dataset, problems)
         problems.warn(split)
         self._found += problems
         self.left_out |= {f"{split}: {title}": count for title, count in problems.left_out().items()}

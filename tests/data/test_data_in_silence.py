@@ -117,7 +117,7 @@ def test_one_picture_twice(coco, name):
     assert 999 not in data.train_dataset.annotations.image_ids
 
 
-def test_copies_under_other_names(coco):
+def test_copies_under_other_names(coco, caplog):
     content = coco.read()
     image = content["images"][2]
     own = [row for row in content["annotations"] if row["image_id"] == image["id"]]
@@ -136,6 +136,18 @@ def test_copies_under_other_names(coco):
         (Kind.COPY, f"has the same bytes as {twin}, annotated alike"),
         (Kind.OTHER_COPY, f"has the same bytes as {twin}, but annotated otherwise"),
     ]
+    with caplog.at_level(logging.WARNING):
+        module(coco.root).setup("fit")
+    folder = coco.root / "train2017"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"training set: copies of a picture in one split (1); the first: {folder}/copy.jpg: has the same bytes as "
+        f"{twin}, annotated alike",
+        f"training set: copies of a picture with other annotations (1); the first: {folder}/link.jpg: has the "
+        f"same bytes as {twin}, but annotated otherwise",
+    ]
+    caplog.clear()
+    module(coco.root, check_images="none").setup("fit")
+    assert caplog.records == []
 
 
 def test_copies_of_other_kinds(folders, tmp_path):
