@@ -20,7 +20,7 @@ from fna_lightning.data.checking.checks import CHECK_IMAGES, ON_ERROR, check_cho
 from fna_lightning.data.checking.folders import note_unused
 from fna_lightning.data.checking.leaks import note_copies, same_contents
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, warn
-from fna_lightning.data.classes import class_order
+from fna_lightning.data.classes import class_difference, class_order
 from fna_lightning.data.datasets import EpochDataset, EpochSubset
 from fna_lightning.data.label_maps import LabelFiles
 from fna_lightning.data.loading import EpochLoader
@@ -122,11 +122,7 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
             DataError: They do not.
         """
         if train.class_names != val.class_names:
-            odd = sorted(set(train.class_names) ^ set(val.class_names)) or ["their order"]
-            what = (
-                f"training and validation set differ in their {len(train.class_names)} and "
-                f"{len(val.class_names)} classes, first in {odd[0]!r}"
-            )
+            what = class_difference(train.class_names, val.class_names)
             raise SetError(Problem(Kind.SET, val.source, what, "give both the same"))
 
     def note_unused(self, train: DatasetT, val: DatasetT, found: Iterable[Problem], problems: Problems) -> None:

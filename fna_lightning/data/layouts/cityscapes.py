@@ -307,10 +307,13 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
             raise SetError(Problem(Kind.SET, files.images, what, "set data.images_folder and data.labels_folder"))
         dataset = CityscapesSegmentation(files, names, self.label_map, self.eval_transform(), self.random_seed)
         good = check_images(dataset, None, self.check_images, problems)
+        pictures = int(np.count_nonzero(good))
         dataset.pixels = check_labels(dataset, good, self.check_images, problems)
         if not good.any():
-            what = f"none of the {len(good)} pictures is usable"
-            problems.append(Problem(Kind.SET, files.images, what, "mend what is wrong with them"))
+            where, words = (files.labels, "label files") if pictures else (files.images, "pictures")
+            words = words if pictures in (0, len(good)) else "pictures with their label files"
+            what = f"none of the {len(good)} {words} is usable"
+            problems.append(Problem(Kind.SET, where, what, "mend what is wrong with them"))
         elif dataset.pixels.any() and len(dataset.unseen_classes()) == len(dataset.class_names):
             use = "learn from" if key.startswith("train") else "score"
             what = f"no label file has a pixel of any class to {use}: all are ignored"
