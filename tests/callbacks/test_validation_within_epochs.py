@@ -14,7 +14,7 @@ ITERATIONS = 12  # six an epoch
 MOMENTS = ("on_validation_epoch_start", "on_validation_batch_end", "on_validation_end")
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -27,7 +27,7 @@ class Kill(Callback):
 
     def strike(self, trainer, module):
         if module.iteration == self.iteration and not trainer.sanity_checking:
-            raise Killed
+            raise KilledError
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_the_rows_are_those_of_a_run_that_was_not_killed(run, tmp_path, interval
     for iteration in wanted[:3]:
         moment = MOMENTS[iteration % len(MOMENTS)]
         name = f"{moment} {iteration}"
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             run(name, interval, Kill(moment, iteration))
         resumed = run(name, interval, resume=True)
         assert (tmp_path / name / "metrics.csv").read_bytes() == log, name
@@ -77,7 +77,7 @@ def test_a_kill_behind_a_validation_that_is_saved(run, tmp_path):
     """At the next step's end the one before is saved with its row, which must not come twice."""
     run("whole", 0.5)
     for moment in ("on_train_batch_start", "on_train_batch_end"):
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             run(moment, 0.5, Kill(moment, 4))
         run(moment, 0.5, resume=True)
         logs = [(tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", moment)]
