@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from fna_lightning.data.augmentation.transforms import Pipeline
 from fna_lightning.data.checking.checks import CHECK_IMAGES, ON_ERROR, check_choice
-from fna_lightning.data.checking.folders import note_unused
+from fna_lightning.data.checking.folders import beside, note_unused
 from fna_lightning.data.checking.leaks import note_copies, same_contents
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, warn
 from fna_lightning.data.classes import class_difference, class_order
@@ -50,6 +50,8 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
             its own order and augmentation. Epochs of n passes hold the same samples as n epochs of one.
     """
 
+    picture_ending = ""
+    """How the names of all pictures end, where they end alike."""
     kind: ClassVar[str]
     """What can be learnt from it: `detection`, `classification` or `segmentation`."""
 
@@ -95,6 +97,10 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         """Where the pictures of both sets lie, in these or below; others in there are told of as not used."""
         return []
 
+    def other_folders(self) -> list[Path]:
+        """Folders beside these that may hold another split, of which it is told likewise."""
+        return beside(self.picture_folders())
+
     @abstractmethod
     def eval_transform(self) -> Pipeline:
         """The validation set's transform."""
@@ -137,6 +143,7 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         files = (*train.listed(), *val.listed(), *(problem.path for problem in found))
         known = set(map(os.path.abspath, files))
         note_unused(self.picture_folders(), known, problems)
+        note_unused(self.other_folders(), known, problems, self.picture_ending)
 
     def totals(self) -> dict[str, dict[str, int]]:
         """What there is after `setup`, counted: split -> title -> number."""

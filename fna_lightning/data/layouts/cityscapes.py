@@ -248,7 +248,7 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
         self.val_split = val_split
         self.images_folder = self.root / images_folder
         self.labels_folder = self.root / labels_folder
-        self.image_suffix = image_suffix
+        self.image_suffix = self.picture_ending = image_suffix
         self.label_suffix = label_suffix
         self.resize = resize
         self.train_transform = segmentation_training(resize, scales, crop, flip)
@@ -275,6 +275,10 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
     def picture_folders(self) -> list[Path]:
         """Those of the two splits."""
         return [self.images_folder / split for split in (self.train_split, self.val_split)]
+
+    def other_folders(self) -> list[Path]:
+        """Those beside the two splits, without the label files'."""
+        return [folder for folder in super().other_folders() if not self.labels_folder.is_relative_to(folder)]
 
     def match_classes(self, names: Sequence[str], renamed: Mapping[str, str] | None = None) -> None:
         """Number the classes as a network does, in files of predictions too; see `DataModule`."""
