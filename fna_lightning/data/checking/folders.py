@@ -14,9 +14,7 @@ from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetErr
 
 PICTURES = EXTENSIONS | {".gif", ".jfif", ".jp2", ".heic", ".avif"}
 """Files that people take for pictures, whether they are read or not."""
-_SPLIT = re.compile(
-    "(train|valid|val|test|dev|demo|extra|unlabell?ed)(?![a-z])|.*_(train|val|test)$", re.IGNORECASE
-)
+_SPLIT = re.compile(r"(train|valid|val|test|dev|demovideo|extra|unlabell?ed)(?![a-z])|.*_(train|val|test)$", re.I)
 _NAMED = 3  # files of many
 
 
