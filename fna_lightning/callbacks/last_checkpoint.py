@@ -57,7 +57,7 @@ class LastCheckpoint(Checkpoint):
         self._foreign = {number: _foreign(signal.getsignal(number)) for number in EXIT_CODES}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listen to signals."""
+        """Listen to signals; make up for a validation within an epoch that was interrupted."""
         if trainer.is_global_zero:
             for leftover in self._path.parent.glob(f".{self._path.name}.*"):  # of a process killed while writing
                 leftover.unlink(missing_ok=True)
@@ -67,6 +67,8 @@ class LastCheckpoint(Checkpoint):
             signal.signal(number, self._receive)
         self._launcher = trainer.strategy.launcher
         cast("AdaptationModule", pl_module).guard.asked_to_stop = self._exit_code
+        if self._validation_due and not trainer.is_last_batch:
+            self._validate(trainer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -75,6 +77,7 @@ class LastCheckpoint(Checkpoint):
         module = cast("AdaptationModule", pl_module)
         due = module.save_at_once or (self._every is not None and module.iteration % self._every == 0)
         if (due or module.guard.stopping) and not trainer.is_last_batch:
+            self._validation_due = _is_followed_by_validation(trainer)
             self._save(trainer, module)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -92,7 +95,7 @@ class LastCheckpoint(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Leave if this process was asked to; within an epoch, where nothing is saved yet, the next step does."""
+        """Leave if this process was asked to; within an epoch, where this step is not saved, the next one does."""
         if validates_training(trainer) and self._validation_due and self._received is not None:
             self._leave(trainer, cast("AdaptationModule", pl_module), EXIT_CODES[self._received])
 
@@ -103,18 +106,27 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make up for a validation that was interrupted, which Lightning takes for done; save."""
         if self._validation_due:
-            trainer.validating = True
-            trainer.fit_loop.epoch_loop.val_loop.run()
-            trainer.training = True
+            self._validate(trainer)
         self._save(trainer, cast("AdaptationModule", pl_module))
 
     def state_dict(self) -> dict[str, bool]:
-        """Whether the epoch's validation is still to come."""
+        """Whether the validation behind the step that was saved is still to come."""
         return {"validation_due": self._validation_due}
 
     def load_state_dict(self, state_dict: dict[str, bool]) -> None:
-        """See `on_train_epoch_end`."""
+        """See `on_train_start` and, for one behind an epoch's last step, `on_train_epoch_end`."""
         self._validation_due = state_dict["validation_due"]
+
+    @staticmethod
+    def _validate(trainer: L.Trainer) -> None:
+        """Make up for a validation that was interrupted, as Lightning's loop would have run it."""
+        loop, connector = trainer.fit_loop.epoch_loop.val_loop, trainer._logger_connector
+        first = connector._first_loop_iter
+        trainer.validating = True
+        loop.restarting = False
+        loop.run()
+        trainer.training = True
+        connector._first_loop_iter = first
 
     def _save(self, trainer: L.Trainer, module: AdaptationModule) -> None:
         trainer.save_checkpoint(self._path, weights_only=False)  # optimisers and loops as well
@@ -150,6 +162,12 @@ class LastCheckpoint(Checkpoint):
             if code == REQUEUE:
                 _queue_again()
         sys.exit(code)
+
+
+def _is_followed_by_validation(trainer: L.Trainer) -> bool:
+    """Whether Lightning validates after the step that has just been taken."""
+    fetcher = trainer.fit_loop._data_fetcher
+    return fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
 
 
 def _foreign(handler: Any) -> Callable[[int, FrameType | None], Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -35,9 +36,13 @@ _AVERAGES = frozenset(
         "model_averaged",
     }
 )
+_SHADOWS = "shadow_params"
 _LIGHTNINGS = "current_model_state"  # the weights, where Lightning's averaging has put the average in their place
 # What compilation, sharding and checkpointing of activations put in, anywhere in a name.
 _PASSED_OVER = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+_TORCHS = (b"PK\3\4", b"\x80")  # a zip archive, or a pickle as before
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"\x28\xb5\x2f\xfd", b"Rar!")
+_PACKED = "is an archive of other files; unpack it and give the one with the weights"
 _DEEPEST = 5  # mappings in mappings; a file may hold one in itself
 
 State = dict[str, Tensor]
@@ -50,10 +55,12 @@ class Weights(NamedTuple):
     """As training left them."""
     averaged: State
     """Their average over training (EMA), where there is one."""
+    unnamed: str = ""
+    """Key of an average that is a list, which does not say which tensor is which; empty where there is none."""
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
-    """Read a `.safetensors`, `.pth`, `.pt` or `.ckpt` file, safely.
+    """Read a file of safetensors' or torch's, safely; by its content, whatever it is called.
 
     Returns:
         The file's mapping; for safetensors `state_dict` with the tensors and the file's metadata beside it.
@@ -64,16 +71,19 @@ def read_file(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
+    start = _start(path)
     try:
-        if path.suffix == ".safetensors":
+        if _is_safetensors(path, start):
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
             return {**metadata, "state_dict": load_file(path)}
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # By its name alone, torch would take it for safetensors'; what it warns of is refused here.
+        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if path.read_bytes()[:80].startswith((b"version https://git-lfs", b"<")):
+        if not start.startswith(_TORCHS):
             raise CheckpointError(
-                f"{path}: is a pointer or a web page in place of the weights; download them, as by git lfs pull"
+                f"{path}: is a file of neither torch's nor safetensors' kind; save the state_dict by one of them"
             ) from error
         raise CheckpointError(
             f"{path}: holds objects other than tensors and plain data, which are never executed here; "
@@ -81,10 +91,44 @@ def read_file(path: str | Path) -> dict[str, Any]:
         ) from error
     except Exception as error:  # Broken files make the readers raise almost anything.
         reason = " ".join(str(error).split())[:120]
+        if "TorchScript" in reason:
+            raise CheckpointError(f"{path}: is a TorchScript archive; save its state_dict() instead") from error
+        if "not in a subdirectory" in reason:
+            raise CheckpointError(f"{path}: {_PACKED}") from error
         raise CheckpointError(f"{path}: is no readable weight file ({reason}); is it whole?") from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a mapping of names to tensors")
     return dict(content)
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file.
+
+    Raises:
+        CheckpointError: where it cannot be read, or something else stands in its place.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(80)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); give yourself the right to") from error
+    if not start:
+        raise CheckpointError(f"{path}: is empty; restore the file")
+    if start.startswith(_COMPRESSED):
+        raise CheckpointError(f"{path}: {_PACKED}")
+    if start.startswith((b"version https://git-lfs", b"<")):
+        raise CheckpointError(
+            f"{path}: is a pointer or a web page in place of the weights; download them, as by git lfs pull"
+        )
+    return start
+
+
+def _is_safetensors(path: Path, start: bytes) -> bool:
+    """By the length of the header, and the header, which is JSON; by its name only where nothing else shows."""
+    if start.startswith(_TORCHS):
+        return False
+    named = path.suffix.lower() == ".safetensors"
+    return named or (start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size)
 
 
 def weights_of(content: Mapping[str, Any]) -> Weights:
@@ -92,7 +136,9 @@ def weights_of(content: Mapping[str, Any]) -> Weights:
 
     Where the names carry `backbone.`, only the backbone's tensors are kept; and so with every wrapper.
     """
-    return Weights(*(_unwrapped(state, (*_WRAPPERS, _BACKBONE)) for state in _sorted(content)))
+    plain, averaged, unnamed = _sorted(content)
+    wrappers = (*_WRAPPERS, _BACKBONE)
+    return Weights(_unwrapped(plain, wrappers), _unwrapped(averaged, wrappers), unnamed)
 
 
 def network_tensors_of(content: Mapping[str, Any], path: str | Path) -> State:
@@ -139,7 +185,7 @@ def _flat(content: Mapping[Any, Any], deepest: int) -> Iterator[tuple[str, Tenso
 
 def _sorted(content: Mapping[str, Any]) -> Weights:
     """The tensors of a file, averages apart, their names still wrapped."""
-    weights = Weights({}, {})
+    weights = Weights({}, {}, next(_lists(content, _DEEPEST), ""))
     if "n_averaged" in content:  # torch's AveragedModel, saved alone
         content = {"averaged": content}
     if _LIGHTNINGS in content:
@@ -151,6 +197,16 @@ def _sorted(content: Mapping[str, Any]) -> Weights:
         state = weights.averaged if marks else weights.plain
         state[".".join(parts[marks[-1] + 1 :] if marks else parts)] = tensor
     return weights
+
+
+def _lists(content: Mapping[Any, Any], deepest: int, inside: bool = False) -> Iterator[str]:
+    """Keys of averages that are lists of tensors, as torch_ema keeps them; `inside` of one already."""
+    for key, value in content.items():
+        average = inside or key in _AVERAGES or key == _SHADOWS
+        if isinstance(value, Mapping) and deepest:
+            yield from (f"{key}.{name}" for name in _lists(value, deepest - 1, average))
+        elif average and isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in value):
+            yield str(key)
 
 
 def _unwrapped(state: State, wrappers: Sequence[str]) -> State:

@@ -85,10 +85,15 @@ class _Choice(NamedTuple):
 
 
 def _choose(source: str, weights: Weights, kind: str | None, *, ema: bool) -> _Choice:
-    if not any(weights):
+    nameless = f"averaged weights (EMA) as a list, {weights.unnamed}, which does not say which tensor is which"
+    if not (weights.plain or weights.averaged):
+        if weights.unnamed:
+            raise CheckpointError(f"{source}: holds {nameless}; save them by name, as a state_dict")
         raise CheckpointError(f"{source}: holds no tensors by name")
     averaged = _find(source, weights.averaged, kind)
     if ema and averaged is None:
+        if weights.unnamed:
+            raise CheckpointError(f"{source}: holds {nameless}; save them by name, or give seed.ema=false")
         raise CheckpointError(f"{source}: holds no averaged weights (EMA); give seed.ema=false")
     plain = None if ema else _find(source, weights.plain, kind)
     if averaged is not None and plain is None:
@@ -97,7 +102,10 @@ def _choose(source: str, weights: Weights, kind: str | None, *, ema: bool) -> _C
     if plain is None:
         raise CheckpointError(_strange_names(source, weights.plain or weights.averaged))
     both = f"{source}: holds weights, which are taken, and their average (EMA), which seed.ema=true takes"
-    return _Choice(*plain, weights.plain, "" if averaged is None else both)
+    if averaged is None:
+        passed_over = f"{source}: holds weights, which are taken, and {nameless}: that is passed over"
+        return _Choice(*plain, weights.plain, passed_over if weights.unnamed else "")
+    return _Choice(*plain, weights.plain, both)
 
 
 def _find(source: str, state: State, kind: str | None) -> tuple[SeedReader, State] | None:

@@ -1,7 +1,8 @@
 """Data modules: what is trained on, checked before training and the same in every run of one random seed."""
 
-from fna_lightning.data.base import DataModule, EpochDataset, EpochSubset
+from fna_lightning.data.base import DataModule
 from fna_lightning.data.batches import IGNORED_LABEL, Batch, ClassificationBatch, DetectionBatch, SegmentationBatch
+from fna_lightning.data.datasets import EpochDataset, EpochSubset
 from fna_lightning.data.generated.shapes import (
     ShapesClassificationDataModule,
     ShapesDetectionDataModule,

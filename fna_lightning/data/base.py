@@ -1,4 +1,4 @@
-"""What all data modules share: data sets addressed by (pass, index), and their loaders."""
+"""What all data modules share: two sets, read and checked once, and the loaders over them."""
 
 from __future__ import annotations
 
@@ -6,116 +6,29 @@ import copy
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import cv2
 import lightning
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from fna_lightning.data.augmentation.transforms import Pipeline
-from fna_lightning.data.batches import Batch
 from fna_lightning.data.checking.checks import CHECK_IMAGES, ON_ERROR, check_choice
-from fna_lightning.data.checking.folders import note_unused
-from fna_lightning.data.checking.leaks import same_contents
+from fna_lightning.data.checking.folders import beside, note_unused
+from fna_lightning.data.checking.leaks import note_copies, same_contents
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, warn
-from fna_lightning.data.classes import class_order
+from fna_lightning.data.classes import class_difference, class_order
+from fna_lightning.data.datasets import EpochDataset, EpochSubset
 from fna_lightning.data.label_maps import LabelFiles
 from fna_lightning.data.loading import EpochLoader
-from fna_lightning.data.sampling import EpochSampler, sample_seed, split_indices
+from fna_lightning.data.sampling import EpochSampler, split_indices
 from fna_lightning.errors import ConfigError, DataError
 
-SampleT = TypeVar("SampleT")
-PipelineT = TypeVar("PipelineT", bound=Pipeline)
-DatasetT = TypeVar("DatasetT", bound="EpochDataset[Any, Any]")
-Self = TypeVar("Self", bound="EpochDataset[Any, Any]")
+DatasetT = TypeVar("DatasetT", bound=EpochDataset[Any, Any])
 SelfModule = TypeVar("SelfModule", bound="DataModule[Any]")
-
-
-class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
-    """Samples addressed by (pass over the set, index), so that augmentation is a function of the two.
-
-    Args:
-        transform: Applied to every sample.
-        random_seed: The run's, from which each sample's is derived.
-    """
-
-    class_names: tuple[str, ...]
-    """What the labels 0, 1, 2... stand for."""
-    source: Path
-    """The file or folder that says what is in the set."""
-
-    def __init__(self, transform: PipelineT, random_seed: int) -> None:
-        self.transform = transform
-        self.random_seed = random_seed
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def path(self, index: int) -> Path:
-        """The image file of sample `index`."""
-
-    def listed(self) -> Iterator[Path]:
-        """The files of all samples, those that were left out as well."""
-        return map(self.path, range(len(self)))
-
-    @abstractmethod
-    def truth(self, index: int) -> Any:
-        """What is annotated in sample `index`, to be compared with another's."""
-
-    @abstractmethod
-    def load(self, index: int, random_seed: int) -> SampleT:
-        """Read sample `index` and transform it under `random_seed`."""
-
-    @abstractmethod
-    def collate(self, samples: Sequence[SampleT]) -> Batch:
-        """Put samples into one batch."""
-
-    @abstractmethod
-    def renumber(self, order: Sequence[int], names: Sequence[str]) -> None:
-        """Let label k be the class that has been label order[k], and call it names[k]."""
-
-    @abstractmethod
-    def part(self: Self, indices: Sequence[int]) -> Self:
-        """The samples `indices`, ascending, as a set of their own."""
-
-    def __getitem__(self, key: tuple[int, int]) -> SampleT:
-        number, index = key
-        return self.load(index, sample_seed(self.random_seed, number, index))
-
-    def totals(self) -> dict[str, int]:
-        """What there is, counted: title -> number; for people to read."""
-        return {"images": len(self)}
-
-    def with_transform(self: Self, transform: Pipeline) -> Self:
-        """The same samples under another transform; nothing is read again."""
-        other = copy.copy(self)
-        other.transform = transform
-        return other
-
-
-class EpochSubset(Dataset[SampleT]):
-    """A part of a data set; a sample keeps its random seed.
-
-    Args:
-        dataset: The whole.
-        indices: The part.
-    """
-
-    def __init__(self, dataset: EpochDataset[SampleT, Any], indices: Sequence[int]) -> None:
-        self.dataset = dataset
-        self.indices = torch.tensor(indices, dtype=torch.int64)
-        self.collate = dataset.collate
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, key: tuple[int, int]) -> SampleT:
-        number, position = key
-        return self.dataset[number, int(self.indices[position])]
 
 
 class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
@@ -137,6 +50,8 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
             its own order and augmentation. Epochs of n passes hold the same samples as n epochs of one.
     """
 
+    picture_ending = ""
+    """How the names of all pictures end, where they end alike."""
     kind: ClassVar[str]
     """What can be learnt from it: `detection`, `classification` or `segmentation`."""
 
@@ -182,6 +97,10 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         """Where the pictures of both sets lie, in these or below; others in there are told of as not used."""
         return []
 
+    def other_folders(self) -> list[Path]:
+        """Folders beside these that may hold another split, of which it is told likewise."""
+        return beside(self.picture_folders())
+
     @abstractmethod
     def eval_transform(self) -> Pipeline:
         """The validation set's transform."""
@@ -209,11 +128,7 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
             DataError: They do not.
         """
         if train.class_names != val.class_names:
-            odd = sorted(set(train.class_names) ^ set(val.class_names)) or ["their order"]
-            what = (
-                f"training and validation set differ in their {len(train.class_names)} and "
-                f"{len(val.class_names)} classes, first in {odd[0]!r}"
-            )
+            what = class_difference(train.class_names, val.class_names)
             raise SetError(Problem(Kind.SET, val.source, what, "give both the same"))
 
     def note_unused(self, train: DatasetT, val: DatasetT, found: Iterable[Problem], problems: Problems) -> None:
@@ -228,6 +143,7 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         files = (*train.listed(), *val.listed(), *(problem.path for problem in found))
         known = set(map(os.path.abspath, files))
         note_unused(self.picture_folders(), known, problems)
+        note_unused(self.other_folders(), known, problems, self.picture_ending)
 
     def totals(self) -> dict[str, dict[str, int]]:
         """What there is after `setup`, counted: split -> title -> number."""
@@ -337,6 +253,8 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         problems = Problems(self.on_error)
         dataset = build(problems)
         problems.settle()
+        if self.check_images != "none":
+            note_copies(dataset, problems)
         problems.warn(split)
         self._found += problems
         self.left_out |= {f"{split}: {title}": count for title, count in problems.left_out().items()}

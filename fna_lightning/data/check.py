@@ -24,9 +24,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fna_lightning.complaints import one_line
-from fna_lightning.data.base import DataModule, EpochDataset
-from fna_lightning.data.checking.leaks import copies, same_contents
+from fna_lightning.data.base import DataModule
+from fna_lightning.data.checking.leaks import note_copies, same_contents
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
+from fna_lightning.data.datasets import EpochDataset
 from fna_lightning.errors import UserError
 from fna_lightning.exit_codes import INTERRUPTED, USER_ERROR
 from fna_lightning.files import CONF_DIR
@@ -121,7 +122,7 @@ def examine(data: DataModule[Any]) -> Examination:
         data.note_unused(train, val, [*found["training"], *found["validation"]], found["training"])
     for split, dataset in zip(found, (train, val), strict=True):
         if not isinstance(dataset, SetError):
-            _note_copies(dataset, found[split])
+            note_copies(dataset, found[split])
     totals = {
         split: {} if isinstance(dataset, SetError) else dataset.totals()
         for split, dataset in zip(found, (train, val), strict=True)
@@ -169,15 +170,6 @@ def _compare(
     for twin, path in same_contents(train, val):
         same = "is in the training set too" if twin.samefile(path) else "is a copy of a training picture"
         problems.append(Problem(Kind.LEAK, path, f"{same}: {twin}"))
-
-
-def _note_copies(dataset: EpochDataset[Any, Any], problems: Problems) -> None:
-    """Note pictures that are in one set under several names."""
-    for first, other in copies(dataset):
-        same = dataset.truth(first) == dataset.truth(other)
-        annotated = "annotated alike" if same else "but annotated otherwise"
-        what = f"has the same bytes as {dataset.path(first)}, {annotated}"
-        problems.append(Problem(Kind.COPY if same else Kind.OTHER_COPY, dataset.path(other), what))
 
 
 def _place(problem: Problem) -> tuple[str, int, int, str]:

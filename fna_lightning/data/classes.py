@@ -37,6 +37,25 @@ def class_order(names: Sequence[str], own: Sequence[str], renamed: Mapping[str, 
     return [here.index(name) for name in names]
 
 
+def class_difference(train: Sequence[str], val: Sequence[str]) -> str:
+    """In what the classes of two sets differ, in words.
+
+    Args:
+        train: The training set's, by label.
+        val: The validation set's, likewise; not the same.
+    """
+    only_train, only_val = ([name for name in a if name not in b] for a, b in ((train, val), (val, train)))
+    if only_train or only_val:
+        parts = [f"only training has {_listed(only_train)}" if only_train else ""]
+        parts += [f"only validation has {_listed(only_val)}" if only_val else ""]
+        return f"training and validation set have other classes: {', '.join(filter(None, parts))}"
+    place = next(label for label, (one, other) in enumerate(zip(train, val, strict=False)) if one != other)
+    return (
+        "training and validation set have the same classes in another order: "
+        f"class {place + 1} is {train[place]!r} in training, but {val[place]!r} in validation"
+    )
+
+
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(map(repr, names[:_SHOWN])) + more

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from fna_lightning.blocks import Backbone, Network
 from fna_lightning.data.batches import Batch
 from fna_lightning.data.sampling import sample_seed
-from fna_lightning.errors import CheckpointError
+from fna_lightning.errors import CheckpointError, ConfigError
 from fna_lightning.modules.evaluation import EvaluationModule
 from fna_lightning.modules.guard import StepGuard, name_batch
 from fna_lightning.tasks.base import Task
@@ -102,12 +102,20 @@ class AdaptationModule(EvaluationModule):
         """Iterations of one epoch, the trainer's limit included.
 
         Asks the data module: preparing the trainer's own loader here would be before a checkpoint is restored.
+
+        Raises:
+            ConfigError: where validations are asked for after more iterations than that.
         """
         batches = len(self.trainer.datamodule.train_dataloader())  # pyright: ignore[reportAttributeAccessIssue]
-        limit = self.trainer.limit_train_batches
-        if limit is None:
-            return batches
-        return min(batches, limit if isinstance(limit, int) else int(limit * batches))
+        limit, interval = self.trainer.limit_train_batches, self.trainer.val_check_interval
+        if limit is not None:
+            batches = min(batches, limit if isinstance(limit, int) else int(limit * batches))
+        if isinstance(interval, int) and interval > max(batches, 1):
+            raise ConfigError(
+                f"trainer.val_check_interval={interval}: an epoch has {batches} batches; give no more, or a share "
+                "of them as 0.5"
+            )
+        return batches
 
     def _epochs(self) -> int:
         return int(self.trainer.max_epochs or 1)

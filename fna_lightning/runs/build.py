@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -67,7 +68,7 @@ def make(config: DictConfig, **arguments: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from error
-        if isinstance(cause, (TypeError, ValueError)):
+        if isinstance(cause, (TypeError, ValueError, MisconfigurationException)):
             raise ConfigError(f"{config.get('_target_')}: {' '.join(str(cause).split())}") from error
         raise
 
@@ -228,6 +229,21 @@ def load_parameters(network: nn.Module, checkpoint: str | Path) -> None:
         raise ConfigError(
             f"{path}: does not fit this network:{problems[1] if len(problems) > 1 else ''}"
         ) from error
+
+
+def check_optimizers(config: DictConfig) -> None:
+    """Try the optimisers of a run on a number, before anything is read for them.
+
+    Raises:
+        ConfigError: where one does not take its settings, which only it can judge.
+    """
+    for key in ("optimizer", "search.weights", "search.architecture"):
+        node = OmegaConf.select(config, key)
+        if isinstance(node, DictConfig) and "_target_" in node:
+            try:
+                make(node)([nn.Parameter(torch.zeros(1))])
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"{key}: {' '.join(str(error).split())}; correct it") from error
 
 
 def build_guard(config: DictConfig) -> StepGuard:

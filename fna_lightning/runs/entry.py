@@ -13,7 +13,7 @@ from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fna_lightning import complaints
@@ -127,7 +127,12 @@ def one_line(error: BaseException) -> str:
 
 
 def _hint(key: str, chain: list[BaseException]) -> str:
-    return f": {did_you_mean(key, _keys_beside(chain))}"
+    from fna_lightning.runs.validation import how_to_add  # which loads torch
+
+    parent = _parent(chain)
+    beside = {} if parent is None else OmegaConf.to_container(parent, resolve=False)
+    added = how_to_add(key, beside) if isinstance(beside, dict) else None
+    return f": {added or did_you_mean(key, _keys_beside(parent))}"
 
 
 def _otherwise(chain: list[BaseException]) -> str:
@@ -159,11 +164,15 @@ def _no_option(group: str, name: str, options: Sequence[str] | None) -> str:
     return f"there is no {group}={name}: {nearest}choose among {', '.join(sorted(options))}"
 
 
-def _keys_beside(chain: list[BaseException]) -> set[str]:
-    """The keys that are there where an unknown one was asked for; at the top, the groups as well."""
-    for link in chain:
-        parent = getattr(link, "parent_node", None)
-        if isinstance(parent, DictConfig):
-            groups = set() if parent._get_parent() else {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
-            return groups | {str(key) for key in parent}
-    return set()
+def _parent(chain: list[BaseException]) -> DictConfig | None:
+    """The settings among which an unknown key was asked for."""
+    parents = (getattr(link, "parent_node", None) for link in chain)
+    return next((parent for parent in parents if isinstance(parent, DictConfig)), None)
+
+
+def _keys_beside(parent: DictConfig | None) -> set[str]:
+    """The keys of these settings; at the top, the groups as well."""
+    if parent is None:
+        return set()
+    groups = set() if parent._get_parent() else {path.name for path in CONF_DIR.iterdir() if path.is_dir()}
+    return groups | {str(key) for key in parent}

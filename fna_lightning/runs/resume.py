@@ -135,14 +135,16 @@ def _read_checkpoint(config: DictConfig, path: Path) -> dict[str, Any]:
     """A run's checkpoint.
 
     Raises:
-        CheckpointError: where it is weights alone.
+        CheckpointError: where it is weights alone, or another program's.
     """
     content = read_file(path)
     missing = [name for name in _PARTS_OF_CHECKPOINT if name not in content]
     if missing:
+        alone = "optimizer_states" in missing
+        what = "weights alone, without an optimiser's state" if alone else f"another program, without {missing[0]}"
         raise CheckpointError(
-            f"resume={config.resume}: holds weights alone, and no {missing[0]} to go on from; begin a run from "
-            f"them by seed=custom seed.weights={path}"
+            f"resume={config.resume}: is a file of {what} to go on from; begin a run from its weights by "
+            f"seed=custom seed.weights={path}"
         )
     return content
 

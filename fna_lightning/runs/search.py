@@ -39,6 +39,7 @@ def search(config: DictConfig) -> float:
     """
     _check(config)
     folder = begin(config)
+    build.check_optimizers(config)
     parts = build.resolve_parts(config)
     task = build.make(config.task)
     fit = _Fit(config, folder)

@@ -25,6 +25,7 @@ def train(config: DictConfig) -> float:
         The task's monitored score, for sweeps; NaN where there is no validation.
     """
     folder = begin(config)
+    build.check_optimizers(config)
     parts = build.resolve_parts(config)
     task = build.make(config.task)
     resumed = build.resume_path(config, folder)

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fna_lightning.errors import ConfigError
 from fna_lightning.runs.hints import did_you_mean
-from fna_lightning.runs.schema import ENTRIES, Adopted, Settings
+from fna_lightning.runs.schema import ENTRIES, Adopted, Settings, Strategy
 from fna_lightning.settings import Built, Group, Limit
 from fna_lightning.targets import check_targets, resolve_target
 
@@ -58,6 +58,30 @@ def check_types(config: DictConfig, entry: str) -> None:
     check_targets(settings)
     _check_owner(settings, entry)
     _check_group("", settings, ENTRIES[entry])
+
+
+def how_to_add(key: str, beside: Mapping[Any, Any]) -> str | None:
+    """How a setting is given that what a group names takes, but that no file mentions; None where there is none.
+
+    Args:
+        key: dotted, as it was given.
+        beside: the group, with its `_target_`.
+
+    Raises:
+        ConfigError: the target is not one that may be named.
+    """
+    group, _, name = key.rpartition(".")
+    if not isinstance(beside.get("_target_"), str):
+        return None
+    entries = (typing.get_type_hints(schema).get(group) for schema in ENTRIES.values())
+    schema = next((part for kind in entries for part in _alternatives(kind) if _is_group(part)), Built)
+    if name in schema.given and name in _fields(Strategy):
+        return f"give strategy.{name}=<value>"
+    kind = _keys(group, beside, schema)[0].get(name)
+    if kind is None:
+        return None
+    only = typing.get_origin(kind) is Annotated and typing.get_args(kind)[0] is Any
+    return f"give {_describe(kind)}" if only else f"no file mentions it; add it by +{key}=<value>"
 
 
 def _check_owner(settings: Mapping[str, Any], entry: str) -> None:

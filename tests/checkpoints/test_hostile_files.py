@@ -1,7 +1,9 @@
 import functools
+import gzip
 import io
 import pickle
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,13 @@ def whole(request, tmp_path):
     return path
 
 
+@pytest.mark.parametrize("form", ["zip", "legacy", ".safetensors"])
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth", "weights.pt", "last.CKPT", "weights"])
+def test_files_are_read_by_their_content(tmp_path, form, name):
+    (tmp_path / name).write_bytes(whole_bytes(form))
+    assert set(weights_of(read_file(tmp_path / name)).plain) == {"stages.0.conv.weight"}
+
+
 def test_whole_files_are_read(whole):
     assert set(weights_of(read_file(whole)).plain) == {f"stages.{i}.conv.weight" for i in range(4)}
 
@@ -133,6 +142,31 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, content, suffix):
         assert isinstance(read_file(path), dict)
     except CheckpointError as error:
         assert path.name in str(error)  # noqa: PT017
+
+
+def other_files():
+    """Content -> what is said of it."""
+    net, buffer, archive = torch.jit.script(torch.nn.Linear(2, 2)), io.BytesIO(), io.BytesIO()
+    torch.jit.save(net, buffer)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("weights.pth", whole_bytes("zip"))
+    return {
+        b"": "is empty; restore",
+        b"\x89HDF\r\n\x1a\n" + bytes(50): "is a file of neither torch's nor safetensors' kind; save",
+        b"\x08\x07\x12\x07pytorch": "is a file of neither torch's nor safetensors' kind; save",
+        gzip.compress(whole_bytes("zip")): "is an archive of other files; unpack it",
+        archive.getvalue(): "is an archive of other files; unpack it",
+        buffer.getvalue(): r"is a TorchScript archive; save its state_dict\(\)",
+    }
+
+
+def test_files_of_other_kinds_are_named_as_such(tmp_path):
+    path = tmp_path / "weights.pth"
+    for content, words in other_files().items():
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=f"weights.pth: {words}") as caught:
+            read_file(path)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)], 3, "text"])

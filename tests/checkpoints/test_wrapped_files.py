@@ -1,92 +1,21 @@
-"""Seeds as wrappers save them, averages beside weights, and files in which a number or a tensor is wrong."""
+"""Seeds as wrappers save them, and files in which a number or a tensor is wrong."""
 
 import functools
 import re
 
-import lightning as L
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightning.pytorch.callbacks import EMAWeightAveraging
-from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchvision.models import mobilenet_v2
+from wrapped import Holder, assert_same, features, network, prefixed, state_of
 
 from fna_lightning.backbones import build_backbone
 from fna_lightning.checkpoints import load_seed, weights_of
 from fna_lightning.errors import CheckpointError, UserError
 from fna_lightning.remapping import remap
-from fna_lightning.runs.build import build_seed, load_parameters
-
-SETTING = [[1, 8, 1, 1], *[[2, width, 1 + (width == 24), 2] for width in (16, 24, 32, 40, 48, 56)]]
-FIRST = "stages.0.conv.weight"
-
-
-@functools.cache
-def network():
-    """A small MobileNetV2 of torchvision's, whose values survive half precision."""
-    torch.manual_seed(0)
-    net = mobilenet_v2(num_classes=2, inverted_residual_setting=SETTING)
-    with torch.no_grad():
-        for tensor in net.state_dict().values():
-            tensor.copy_(tensor.half().float() if tensor.is_floating_point() else tensor + 7)
-    return net
-
-
-def state_of(net=None):
-    return dict((net or network()).state_dict())
-
-
-def prefixed(prefix, state=None, **others):
-    return {**{prefix + name: tensor for name, tensor in (state or state_of()).items()}, **others}
-
-
-def changed(state=None):
-    """Other weights of the same names."""
-    return {name: t + 1 if t.is_floating_point() else t for name, t in (state or state_of()).items()}
-
-
-def features(prefix=""):
-    return prefixed(prefix, network().features.state_dict())
-
-
-@pytest.fixture
-def load(tmp_path):
-    """The seed of a file with some content."""
-
-    def read(content, **options):
-        torch.save(content, tmp_path / "weights.pth")
-        return load_seed(tmp_path / "weights.pth", **options)
-
-    return read
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    path = tmp_path_factory.mktemp("plain") / "weights.pth"
-    torch.save(state_of(), path)
-    return load_seed(path)
-
-
-def assert_same(seed, expected):
-    assert seed.architecture == expected.architecture
-    assert seed.state.keys() == expected.state.keys()
-    for name, tensor in seed.state.items():
-        assert tensor.dtype == expected.state[name].dtype
-        assert torch.equal(tensor, expected.state[name]), name
-
-
-class Holder(nn.Module):
-    """A module that holds networks under any names, as a user's LightningModule does."""
-
-    def __init__(self, **networks):
-        super().__init__()
-        for name, net in networks.items():
-            setattr(self, name, net)
-        self.register_buffer("class_weights", torch.ones(3))
+from fna_lightning.runs.build import load_parameters
 
 
 def compiled_inside():
@@ -149,98 +78,6 @@ def test_mappings_that_hold_themselves_end():
     content = {"state_dict": {"a": torch.zeros(1)}}
     content["state_dict"]["state_dict"] = content
     assert set(weights_of(content).plain) == {"a"}
-
-
-# Averages of weights
-
-
-def averaged_model():
-    """As torch keeps an average, with its own counter."""
-    average = AveragedModel(network(), multi_avg_fn=get_ema_multi_avg_fn(0.9))
-    average.module.load_state_dict(changed())
-    return average
-
-
-def lightnings():
-    """As Lightning's own callback puts an average into a checkpoint."""
-    module = L.LightningModule()
-    module.model = network()
-    callback = EMAWeightAveraging()
-    callback._average_model = AveragedModel(module)
-    callback._average_model.module.model.load_state_dict(changed())
-    checkpoint = {"state_dict": module.state_dict(), "epoch": 3}
-    callback.on_save_checkpoint(None, module, checkpoint)
-    return checkpoint
-
-
-BOTH = {
-    "Lightning": lightnings,
-    "timm": lambda: {"state_dict": state_of(), "state_dict_ema": changed(), "epoch": 3},
-    "torchvision": lambda: {"model": state_of(), "model_ema": averaged_model().state_dict()},
-    "RT-DETR": lambda: {"model": state_of(), "ema": {"module": changed(), "updates": 7}},
-    "another": lambda: {"state_dict": state_of(), "ema_state_dict": prefixed("module.", changed())},
-    "in a LightningModule": lambda: {
-        "state_dict": Holder(model=network(), model_ema=averaged_model()).state_dict(),
-    },
-    "flat": lambda: state_of() | prefixed("ema.module.", changed()),
-    "features": lambda: {
-        "model": features(),
-        "ema": {k.removeprefix("features."): t for k, t in changed().items()},
-    },
-}
-
-
-@pytest.mark.parametrize("case", BOTH)
-def test_weights_are_taken_unless_their_average_is_asked_for(load, expected, case):
-    plain, average = load(BOTH[case]()), load(BOTH[case](), ema=True)
-    assert_same(plain, expected)
-    assert plain.notice == (
-        f"{plain.source}: holds weights, which are taken, and their average (EMA), which seed.ema=true takes"
-    )
-    assert torch.equal(average.state[FIRST], expected.state[FIRST] + 1)
-    assert average.state.keys() == expected.state.keys()
-    assert average.notice == ""
-
-
-@pytest.mark.parametrize("case", BOTH)
-def test_an_average_alone_is_taken_and_said(load, expected, case):
-    content = BOTH[case]()
-    alone = {key: value for key, value in content.items() if "ema" in key} | {"best": torch.tensor(0.7)}
-    if case == "Lightning":
-        alone = {"ema": content["state_dict"]}
-    if case == "in a LightningModule":
-        alone = {"state_dict": {k: t for k, t in content["state_dict"].items() if "model_ema" in k}}
-    seed = load(alone)
-    assert torch.equal(seed.state[FIRST], expected.state[FIRST] + 1)
-    assert seed.notice == f"{seed.source}: holds averaged weights (EMA) alone, which are taken"
-    assert load(alone, ema=True).notice == ""
-
-
-def test_an_average_that_is_not_there(load):
-    assert load(state_of()).notice == ""
-    with pytest.raises(
-        CheckpointError, match=r"weights\.pth: holds no averaged weights \(EMA\); give seed\.ema=false"
-    ):
-        load(state_of(), ema=True)
-
-
-def test_the_choice_is_a_setting(tmp_path, expected, caplog):
-    torch.save(BOTH["timm"](), tmp_path / "both.pth")
-    seed = {"weights": str(tmp_path / "both.pth"), "architecture": None}
-    config = OmegaConf.create({"remap": {"strategy": "fna"}, "seed": seed})
-    assert_same(build_seed(config), expected)  # as a run of before the setting has saved it
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path}/both.pth: holds weights, which are taken, and their average (EMA), which seed.ema=true takes"
-    ]
-    config.seed.ema = True
-    assert torch.equal(build_seed(config).state[FIRST], expected.state[FIRST] + 1)
-    assert len(caplog.records) == 1
-
-
-def test_a_part_of_a_network_that_is_called_so_is_no_average():
-    state = {"backbone.neck.ema.weight": torch.zeros(2), "backbone.conv.weight": torch.ones(2)}
-    assert set(weights_of(state).plain) == {"neck.ema.weight", "conv.weight"}
-    assert weights_of(state).averaged == {}
 
 
 # Numbers
@@ -400,20 +237,12 @@ def test_a_change_is_read_right_or_one_line(tmp_path_factory, expected, place, c
 
 
 @pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\noid", b"<!DOCTYPE html>"])
-def test_what_stands_in_for_weights_is_named(tmp_path, content):
-    path = tmp_path / "weights.pth"
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_what_stands_in_for_weights_is_named(tmp_path, content, suffix):
+    path = tmp_path / f"weights{suffix}"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="is a pointer or a web page in place of the weights; download"):
         load_seed(path)
-
-
-def test_torchs_average_of_a_model(small):
-    """`AveragedModel` saved alone is an average, and said to be."""
-    network = build_backbone(small, (small.head_stage,))
-    averaged = torch.optim.swa_utils.AveragedModel(network)
-    weights = weights_of(averaged.state_dict())
-    assert weights.plain == {}
-    assert set(weights.averaged) == set(network.state_dict())
 
 
 @pytest.mark.parametrize("layer", [1, 5, 16])

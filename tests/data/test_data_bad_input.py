@@ -132,12 +132,21 @@ def test_sets_that_differ_in_classes(coco):
     content = coco.read("val2017")
     content["categories"][1]["name"] = "cart"
     coco.write(content, "val2017")
-    fails(coco.root, "differ in their 3 and 3 classes, first in 'car'; give both the same")
+    fails(coco.root, "have other classes: only training has 'car', only validation has 'cart'; give both the same")
     content["categories"][1] = {"id": 2, "name": "car"}
     for row in content["annotations"]:
         row["category_id"] = 2 if row["category_id"] == 3 else row["category_id"]
     coco.write(content, "val2017")
     fails(coco.root, r"category ids \[2, 8, 90\] differ from the training set's \[3, 8, 90\]")
+
+
+def test_sets_whose_classes_are_in_another_order(coco):
+    content = coco.read("val2017")
+    ids = {3: 8, 8: 3, 90: 90}
+    for row in content["categories"]:
+        row["id"] = ids[row["id"]]
+    coco.write(content, "val2017")
+    fails(coco.root, "same classes in another order: class 1 is 'car' in training, but 'truck' in validation")
 
 
 def damage(file, how):
@@ -244,7 +253,7 @@ def test_broken_folders(folders, how):
         match = "bee: the class has no image"
     else:
         (folders / "val" / "ant").rename(folders / "val" / "ape")
-        match = "differ in their 3 and 3 classes, first in 'ant'"
+        match = "other classes: only training has 'ant', only validation has 'ape'; give both the same"
     with pytest.raises(DataError, match=match):
         folder_setup(folders)
 

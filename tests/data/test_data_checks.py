@@ -129,6 +129,8 @@ def test_training_is_warned_once_for_each_kind(coco, pictures, caplog):
         data = coco_module(coco)
     train = coco.root / "train2017"
     assert [record.getMessage() for record in caplog.records] == [
+        f"training set: copies of a picture in one split (2); the first: {train / '0002.jpg'}: has the same bytes "
+        f"as {train / '0000.jpg'}, annotated alike",
         f"training set: classes that training never meets (1); the first: {coco.file()}: no image has a box of "
         "car, brush",
         f"training set: pictures with an orientation tag (1); the first: {train / '0005.jpg'}: has the "

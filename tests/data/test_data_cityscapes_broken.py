@@ -244,9 +244,18 @@ def test_sets_that_are_not_there(streets, settings, words):
 
 
 def test_nothing_usable(streets):
-    for on_error, words in (("raise", "and 6 more problems"), ("skip", "none of the 6 pictures is usable")):
+    none = "gtFine/train: none of the 6 label files is usable; mend"
+    for on_error, words in (("raise", "and 6 more problems"), ("skip", none)):
         with pytest.raises(DataError, match=words):
             streets.ready(on_error=on_error, classes={"none": 99}, ignored=[])
+    for path in (streets.root / "leftImg8bit" / "train" / "ulm").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"gtFine/train: none of the 6 pictures with their label files is usable"):
+        streets.ready(on_error="skip", classes={"none": 99}, ignored=[])
+    for path in (streets.root / "leftImg8bit" / "train" / "aachen").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"leftImg8bit/train: none of the 6 pictures is usable; mend"):
+        streets.ready(on_error="skip", classes={"none": 99}, ignored=[])
     shutil.rmtree(streets.root / "gtFine" / "train")
     for k in range(2):
         write(streets.label("train", f"paris/{k}"), np.zeros((4, 4), np.uint8))

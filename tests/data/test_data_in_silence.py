@@ -6,11 +6,12 @@ import re
 import shutil
 
 import cv2
+import numpy as np
 import pytest
 import torch
-from cityscapes_trees import Streets
+from cityscapes_trees import Streets, write
 
-from fna_lightning.data import CocoDataModule, FolderDataModule
+from fna_lightning.data import CocoDataModule, FolderDataModule, VocDataModule
 from fna_lightning.data.check import examine
 from fna_lightning.data.checking.problems import Kind
 from fna_lightning.errors import DataError
@@ -117,7 +118,7 @@ def test_one_picture_twice(coco, name):
     assert 999 not in data.train_dataset.annotations.image_ids
 
 
-def test_copies_under_other_names(coco):
+def test_copies_under_other_names(coco, caplog):
     content = coco.read()
     image = content["images"][2]
     own = [row for row in content["annotations"] if row["image_id"] == image["id"]]
@@ -136,6 +137,18 @@ def test_copies_under_other_names(coco):
         (Kind.COPY, f"has the same bytes as {twin}, annotated alike"),
         (Kind.OTHER_COPY, f"has the same bytes as {twin}, but annotated otherwise"),
     ]
+    with caplog.at_level(logging.WARNING):
+        module(coco.root).setup("fit")
+    folder = coco.root / "train2017"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"training set: copies of a picture in one split (1); the first: {folder}/copy.jpg: has the same bytes as "
+        f"{twin}, annotated alike",
+        f"training set: copies of a picture with other annotations (1); the first: {folder}/link.jpg: has the "
+        f"same bytes as {twin}, but annotated otherwise",
+    ]
+    caplog.clear()
+    module(coco.root, check_images="none").setup("fit")
+    assert caplog.records == []
 
 
 def test_copies_of_other_kinds(folders, tmp_path):
@@ -222,6 +235,37 @@ def test_pictures_beside_the_class_folders_are_counted(folders):
     data = FolderDataModule(folders, size=32, num_workers=0)
     found = [problem for problem in examine(data).problems["training"] if problem.kind is Kind.UNUSED]
     assert [problem.what for problem in found] == ["1 picture(s) are in neither split, and not used: stray.jpg"]
+
+
+def test_splits_that_nobody_asked_for_are_counted(coco, folders, voc, tmp_path):
+    streets = Streets(tmp_path / "streets")
+    for split, number in (("train_extra", 4), ("test", 2)):
+        for k in range(number):
+            streets.add(split, f"ulm/{k:02d}", (40, 64), seed=50 + k)
+        streets.label(split, "ulm/00").with_name("00_color.png").write_bytes(b"")
+    both = "picture(s) are in neither split, and not used: ulm/00_leftImg8bit.png, ulm/01_leftImg8bit.png"
+    together = {"image_suffix": ".jpg", "label_suffix": ".png", "images_folder": "all", "labels_folder": "all"}
+    for split, names in (("train", "abc"), ("val", "de"), ("test", "f")):
+        for name in names:
+            write(tmp_path / "streets" / "all" / split / f"{name}.png", np.full((40, 64), ord(name) % 3, np.uint8))
+            picture = np.full((40, 64, 3), ord(name), np.uint8)
+            write(tmp_path / "streets" / "all" / split / f"{name}.jpg", picture)
+    shutil.copytree(coco.root / "val2017", coco.root / "test2017")
+    (folders / "__MACOSX").mkdir()
+    shutil.copytree(folders / "val", folders / "test")
+    root, first, _ = voc
+    shutil.copytree(first.root / "JPEGImages", first.root / "SegmentationClass")
+    for data, wanted in (
+        (streets.module(), [("test", f"2 {both}"), ("train_extra", f"4 {both}, ulm/02_leftImg8bit.png, ...")]),
+        (streets.module(classes={"a": 0, "b": 1, "c": 2}, **together), [("test", "1 picture(s) are in neither")]),
+        (module(coco.root), [("test2017", "3 picture(s) are in neither split")]),
+        (FolderDataModule(folders, size=32, num_workers=0), [("test", "6 picture(s) are in neither split")]),
+        (VocDataModule(root, size=[48, 64], num_workers=0), []),
+    ):
+        found = [problem for problem in examine(data).problems["training"] if problem.kind is Kind.UNUSED]
+        assert [problem.path.name for problem in found] == [name for name, _ in wanted]
+        for problem, (_, words) in zip(found, wanted, strict=True):
+            assert problem.what.startswith(words)
 
 
 def test_streets_in_deeper_folders_are_found(tmp_path):

@@ -55,6 +55,7 @@ def test_validation_when_it_is_asked_for(cli, setting, scored):
     [
         ("train", "trainer.limit_train_batches=0.01", "0.01 * 8 < 1"),
         ("train", "trainer.limit_val_batches=0.01", "0.01 * 2 < 1"),
+        ("train", "+trainer.val_check_interval=4", "val_check_interval=4: an epoch has 3 batches; give no more"),
         ("evaluate", "trainer.limit_val_batches=0", "nothing would be scored"),
     ],
 )

@@ -139,11 +139,17 @@ def test_the_run_of_another_entry(refused, commands, runs):
 
 def test_bare_weights(refused, commands, runs, cli):
     content = read_file(runs.train / "checkpoints" / "last.ckpt")
-    for name, weights in (("state", content["state_dict"]), ("wrapped", {"state_dict": content["state_dict"]})):
+    others = {key: value for key, value in content.items() if key not in ("iteration", "callbacks")}
+    for name, weights, what in (
+        ("state", content["state_dict"], "weights alone, without an optimiser's state"),
+        ("wrapped", {"state_dict": content["state_dict"]}, "weights alone, without an optimiser's state"),
+        ("lightnings", others, "another program, without callbacks"),
+    ):
         torch.save(weights, cli.here / f"{name}.pth")
-        line = refused("train", *commands["train"], f"resume={name}.pth")
-        assert line.startswith(f"resume={name}.pth: holds weights alone")
-        assert f"seed.weights={name}.pth" in line
+        assert refused("train", *commands["train"], f"resume={name}.pth") == (
+            f"resume={name}.pth: is a file of {what} to go on from; begin a run from its weights by seed=custom "
+            f"seed.weights={name}.pth"
+        )
 
 
 def test_a_checkpoint_away_from_its_run(refused, commands, runs, cli):

@@ -16,7 +16,7 @@ from fna_lightning.errors import ConfigError
 from fna_lightning.files import CONF_DIR
 from fna_lightning.remapping import STRATEGIES
 from fna_lightning.runs import schema
-from fna_lightning.runs.validation import check_types
+from fna_lightning.runs.validation import check_types, how_to_add
 
 
 class Unreadable:
@@ -390,3 +390,25 @@ def test_what_lightning_counts_alike(check):
         "max_time": "00:01",
     }
     check("train", {f"trainer.{key}": value for key, value in values.items()})
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "words"),
+    [
+        ("train", "trainer.max_time", "no file mentions it; add it by +trainer.max_time=<value>"),
+        ("evaluate", "trainer.profiler", "no file mentions it; add it by +trainer.profiler=<value>"),
+        ("train", "trainer.max_steps", "give trainer.max_epochs instead, by which schedules go, and trainer."),
+        ("train", "trainer.devices", "give strategy.devices=<value>"),
+        ("search", "search.weights.momentun", None),
+        ("search", "search.architecture.amsgrad", "add it by +search.architecture.amsgrad=<value>"),
+        ("train", "trainer.callbacks", None),
+        ("train", "trainer.max_epoch", None),
+        ("train", "seed.weight", None),
+    ],
+)
+def test_settings_that_no_file_mentions(entries, entry, key, words):
+    node = entries[entry]
+    for name in key.split(".")[:-1]:
+        node = node[name]
+    found = how_to_add(key, {name: value for name, value in node.items() if name != key.rpartition(".")[2]})
+    assert found is None if words is None else words in found

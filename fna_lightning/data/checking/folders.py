@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetErr
 
 PICTURES = EXTENSIONS | {".gif", ".jfif", ".jp2", ".heic", ".avif"}
 """Files that people take for pictures, whether they are read or not."""
+_SPLIT = re.compile(r"(train|valid|val|test|dev|demovideo|extra|unlabell?ed)(?![a-z])|.*_(train|val|test)$", re.I)
 _NAMED = 3  # files of many
 
 
@@ -49,20 +51,34 @@ def check_folder(folder: Path, key: str) -> None:
             raise SetError(Problem(Kind.SET, folder, "the folder is empty", mend))
 
 
-def note_unused(folders: Iterable[Path], used: Collection[str], problems: Problems) -> None:
+def beside(folders: Iterable[Path]) -> list[Path]:
+    """The folders next to some that are called as splits are, without those that hold one of them.
+
+    By their names, because anything may lie there: a set may be in its user's home.
+    """
+    given = {Path(os.path.abspath(folder)) for folder in folders}  # noqa: PTH100 - links stay
+    found: set[Path] = set()
+    for parent in {folder.parent for folder in given}:
+        with contextlib.suppress(OSError):
+            found |= {path for path in parent.iterdir() if _SPLIT.match(path.name) and path.is_dir()}
+    return sorted(path for path in found if not any(folder.is_relative_to(path) for folder in given))
+
+
+def note_unused(folders: Iterable[Path], used: Collection[str], problems: Problems, ending: str = "") -> None:
     """Note the folders with pictures, in them or below, that nobody speaks of; a line each.
 
     Args:
         folders: Where a set's pictures lie; one inside another is looked through once.
         used: Absolute paths of what is listed in either split, usable or not.
         problems: Takes them in.
+        ending: With which the names of pictures end.
     """
     outer: list[Path] = []
     for folder in sorted({Path(os.path.abspath(folder)) for folder in folders}):  # noqa: PTH100 - links stay
         if not any(folder.is_relative_to(other) for other in outer):
             outer.append(folder)
     for folder in outer:
-        unused = sorted(path for path in _pictures(folder) if path not in used)
+        unused = sorted(path for path in _pictures(folder) if path not in used and path.endswith(ending))
         if unused:
             names = ", ".join(os.path.relpath(path, folder) for path in unused[:_NAMED])
             more = ", ..." if len(unused) > _NAMED else ""

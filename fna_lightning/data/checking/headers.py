@@ -150,12 +150,9 @@ def _tiff_header(content: bytes) -> ImageHeader:
     """By its tags; a 16-bit channel may be of fewer."""
     pages = list(tiff.tables(content))
     tags = pages[0] if pages else {}
-    packing, colours = tiff.first(tags, tiff.PACKING, 1), tiff.first(tags, tiff.COLOURS, 1)
-    if packing not in tiff.PACKINGS:
-        raise ImageError(Kind.UNSUPPORTED, f"is a TIFF of a compression (number {packing}) that is not decoded")
-    if colours not in tiff.SAMPLES_OF:
-        what = f"is a TIFF in a colour space (number {colours}) that programs convert differently"
+    if what := tiff.refusal(tags):
         raise ImageError(Kind.UNSUPPORTED, what)
+    packing, colours = tiff.first(tags, tiff.PACKING, 1), tiff.first(tags, tiff.COLOURS, 1)
     decoded = _decoded_header(content)
     samples, orientation = tiff.SAMPLES_OF[colours], tiff.orientation(tags)
     bits = tiff.first(tags, tiff.BITS, 1) if decoded.bits == 8 and colours != tiff.PALETTE else decoded.bits

@@ -38,9 +38,7 @@ def read_image(path: Path) -> np.ndarray:
         raise DataError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
     image = decode(content, READ_FLAGS)
     if image is None:
-        raise DataError(
-            f"{path}: cannot be decoded, {len(content)} bytes; restore it or set data.check_images=all"
-        )
+        raise DataError(f"{path}: cannot be decoded{_why(content)}")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -123,6 +121,16 @@ def check_pixels(content: bytes, header: ImageHeader) -> bool:
     if image.shape[:2] != header.size:
         raise ImageError(Kind.CORRUPT, "is broken: its pixels are not of the size in its header")
     return header.alpha and not is_opaque(content)
+
+
+def _why(content: bytes) -> str:
+    """Why a picture is not decoded, and the mend, to follow that it is not."""
+    try:
+        parse_header(BytesIO(content))
+    except ImageError as error:
+        if error.kind is Kind.UNSUPPORTED:
+            return f": {error}; {error.kind.mend}"
+    return f", {len(content)} bytes; restore it or set data.check_images=all"
 
 
 def _unreadable(error: OSError) -> ImageError:

@@ -8,11 +8,20 @@ from collections import Counter
 from collections.abc import Iterator
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from fna_lightning.data.checking.checks import THREADS, ImageList
+from fna_lightning.data.checking.problems import Kind, Problem, Problems
 
 _END = 1024  # bytes
+
+
+class AnnotatedImageList(ImageList, Protocol):
+    """Images of which it is known what they show."""
+
+    def truth(self, index: int) -> Any:
+        """What is annotated in image `index`, to be compared with another's."""
+        ...
 
 
 def same_contents(train: ImageList, val: ImageList) -> Iterator[tuple[Path, Path]]:
@@ -37,8 +46,20 @@ def same_contents(train: ImageList, val: ImageList) -> Iterator[tuple[Path, Path
         yield first[key], path
 
 
+def note_copies(images: AnnotatedImageList, problems: Problems) -> None:
+    """Note the pictures that are in one set under several names."""
+    for first, other in copies(images):
+        same = images.truth(first) == images.truth(other)
+        annotated = "annotated alike" if same else "but annotated otherwise"
+        what = f"has the same bytes as {images.path(first)}, {annotated}"
+        problems.append(Problem(Kind.COPY if same else Kind.OTHER_COPY, images.path(other), what))
+
+
 def copies(images: ImageList) -> Iterator[tuple[int, int]]:
-    """(first image, later one) with the same bytes under two names, in the order of the later one."""
+    """(first image, later one) with the same bytes under two names, in the order of the later one.
+
+    Few files are read whole: only those whose length and end another one has too.
+    """
     suspects = list(range(len(images)))
     keys: list[Any] = []
     with ThreadPool(THREADS) as pool:

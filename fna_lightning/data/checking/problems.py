@@ -50,7 +50,7 @@ class Kind(Enum):
     EMPTY = "empty pictures", "error", "restore it"
     TRUNCATED = "truncated pictures", "error", "restore it"
     CORRUPT = "corrupt pictures", "error", "restore it"
-    UNSUPPORTED = "pictures that cannot be decoded", "error", "save it as PNG of 8 bits per channel"
+    UNSUPPORTED = "pictures that cannot be decoded", "error", "convert it to RGB of 8 bits per channel, as PNG"
     WRONG_SIZE = "pictures of another size than annotated", "error", "restore it or correct the annotations"
     TURNED = "pictures annotated as turned by their tag", "error", "turn its pixels and remove the tag"
     NO_LABELS = "pictures without a label file", "error", "restore it or remove the picture"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-BITS, PACKING, COLOURS, ORIENTATION, SAMPLES, EXTRA = 258, 259, 262, 274, 277, 338
-"""Tags: bits of a channel, compression, kind of colours, Exif's orientation, channels, those beside colours."""
+BITS, PACKING, COLOURS, ORIENTATION, SAMPLES, EXTRA, FORMAT = 258, 259, 262, 274, 277, 338, 339
+"""Tags: bits of a channel, compression, kind of colours, Exif's orientation, channels, those beside colours, and
+what kind of numbers they are."""
 SAMPLES_OF = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
 """Channels of colour by `COLOURS`: grey either way, RGB, a palette, CMYK, YCbCr."""
 PALETTE, CMYK = 3, 5
@@ -15,6 +16,10 @@ JPEG = frozenset({6, 7})
 PACKINGS = frozenset({1, 2, 3, 4, 5, *JPEG, 8, 32771, 32773, 32946})
 """What is decoded: plain, fax, LZW, JPEG, deflate, padded words, PackBits, deflate by its older number."""
 
+_WHOLE = 1  # of `FORMAT`: whole numbers without a sign
+_FORMATS = {2: "signed whole numbers", 3: "floating-point numbers"}
+_DEPTHS = frozenset({1, 2, 4, 8, 16})  # bits of a channel that are decoded
+_MOST_CHANNELS = 4
 _BIG = 43
 _LENGTHS = {1: 1, 3: 2, 4: 4, 16: 8}  # of whole numbers by their type
 _MOST = 8  # numbers of a tag that are looked at
@@ -70,14 +75,37 @@ def orientation(table: dict[int, Field]) -> int:
     return value if 1 <= value <= 8 else 1
 
 
+def refusal(table: dict[int, Field]) -> str | None:
+    """What is the matter with the first picture, where it is not of colours as they are known.
+
+    Its decoder would make a black picture of some such, and one of its own of others.
+
+    Returns:
+        None where nothing is.
+    """
+    packing, colours = first(table, PACKING, 1), first(table, COLOURS, 1)
+    bits, samples = first(table, BITS, 1), first(table, SAMPLES, 1)
+    if packing not in PACKINGS:
+        return f"is a TIFF of a compression (number {packing}) that is not decoded"
+    if colours not in SAMPLES_OF:
+        return f"is a TIFF in a colour space (number {colours}) that programs convert differently"
+    if (kind := first(table, FORMAT, _WHOLE)) != _WHOLE:
+        return f"is a TIFF of {bits}-bit {_FORMATS.get(kind, 'numbers of another kind')}, which are no colours"
+    if bits not in _DEPTHS:
+        return f"is a TIFF of {bits} bits per channel, where colours have 8 or 16"
+    if samples > _MOST_CHANNELS + (colours == CMYK):
+        return f"is a TIFF of {samples} channels, of which nobody says which are red, green and blue"
+    return None
+
+
 def prepared(content: bytes) -> bytes | None:
     """A TIFF for its decoder, which would else multiply colours by the transparency.
 
     Returns:
-        None for a packing that it does not know, where it would give a black picture.
+        None for one of which it would give another picture, see `refusal`.
     """
     table = next(tables(content), {})
-    if first(table, PACKING, 1) not in PACKINGS:
+    if refusal(table):
         return None
     if first(table, EXTRA, 0) != _MULTIPLIED:
         return content

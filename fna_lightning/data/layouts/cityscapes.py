@@ -19,12 +19,13 @@ from fna_lightning.data.augmentation.transforms import (
     segmentation_evaluation,
     segmentation_training,
 )
-from fna_lightning.data.base import DataModule, EpochDataset
+from fna_lightning.data.base import DataModule
 from fna_lightning.data.batches import IGNORED_LABEL, SegmentationBatch
 from fna_lightning.data.checking.checks import check_images, check_labels
 from fna_lightning.data.checking.folders import check_folder, check_root, files_below
 from fna_lightning.data.checking.images import read_image, read_labels
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
+from fna_lightning.data.datasets import EpochDataset
 from fna_lightning.data.label_maps import LabelFiles, LabelMap, build_label_map
 from fna_lightning.errors import DataError
 
@@ -247,7 +248,7 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
         self.val_split = val_split
         self.images_folder = self.root / images_folder
         self.labels_folder = self.root / labels_folder
-        self.image_suffix = image_suffix
+        self.image_suffix = self.picture_ending = image_suffix
         self.label_suffix = label_suffix
         self.resize = resize
         self.train_transform = segmentation_training(resize, scales, crop, flip)
@@ -274,6 +275,10 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
     def picture_folders(self) -> list[Path]:
         """Those of the two splits."""
         return [self.images_folder / split for split in (self.train_split, self.val_split)]
+
+    def other_folders(self) -> list[Path]:
+        """Those beside the two splits, without the label files'."""
+        return [folder for folder in super().other_folders() if not self.labels_folder.is_relative_to(folder)]
 
     def match_classes(self, names: Sequence[str], renamed: Mapping[str, str] | None = None) -> None:
         """Number the classes as a network does, in files of predictions too; see `DataModule`."""
@@ -306,10 +311,13 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
             raise SetError(Problem(Kind.SET, files.images, what, "set data.images_folder and data.labels_folder"))
         dataset = CityscapesSegmentation(files, names, self.label_map, self.eval_transform(), self.random_seed)
         good = check_images(dataset, None, self.check_images, problems)
+        pictures = int(np.count_nonzero(good))
         dataset.pixels = check_labels(dataset, good, self.check_images, problems)
         if not good.any():
-            what = f"none of the {len(good)} pictures is usable"
-            problems.append(Problem(Kind.SET, files.images, what, "mend what is wrong with them"))
+            where, words = (files.labels, "label files") if pictures else (files.images, "pictures")
+            words = words if pictures in (0, len(good)) else "pictures with their label files"
+            what = f"none of the {len(good)} {words} is usable"
+            problems.append(Problem(Kind.SET, where, what, "mend what is wrong with them"))
         elif dataset.pixels.any() and len(dataset.unseen_classes()) == len(dataset.class_names):
             use = "learn from" if key.startswith("train") else "score"
             what = f"no label file has a pixel of any class to {use}: all are ignored"

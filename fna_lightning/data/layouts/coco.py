@@ -20,12 +20,13 @@ from fna_lightning.data.augmentation.transforms import (
     detection_resize,
     detection_training,
 )
-from fna_lightning.data.base import DataModule, EpochDataset
+from fna_lightning.data.base import DataModule
 from fna_lightning.data.batches import DetectionBatch
 from fna_lightning.data.checking.checks import check_images
 from fna_lightning.data.checking.folders import check_folder, check_root
 from fna_lightning.data.checking.images import read_image
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
+from fna_lightning.data.datasets import EpochDataset
 from fna_lightning.data.layouts.annotations import CocoAnnotations, read_annotations
 
 

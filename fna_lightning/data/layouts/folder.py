@@ -17,12 +17,13 @@ from fna_lightning.data.augmentation.transforms import (
     classification_evaluation,
     classification_training,
 )
-from fna_lightning.data.base import DataModule, EpochDataset
+from fna_lightning.data.base import DataModule
 from fna_lightning.data.batches import ClassificationBatch
 from fna_lightning.data.checking.checks import check_images
 from fna_lightning.data.checking.folders import check_folder, check_root, ends_in, files_below
 from fna_lightning.data.checking.images import EXTENSIONS, read_image
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
+from fna_lightning.data.datasets import EpochDataset
 from fna_lightning.errors import ConfigError
 
 

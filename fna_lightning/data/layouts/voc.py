@@ -95,6 +95,10 @@ class VocDataModule(DetectionDataModule):
         years = {name.rpartition("/")[0] for name in (*self.train_sets, *self.val_sets)}
         return [self.root / year / "JPEGImages" for year in sorted(years)]
 
+    def other_folders(self) -> list[Path]:
+        """None: what lies beside a year's pictures are its masks, and other splits are lists of the same ones."""
+        return []
+
     def check_same_classes(self, train: CocoDetection, val: CocoDetection) -> None:
         """Require the same classes in both sets, which may differ where they are those in the files."""
         if train.class_names != val.class_names:
