@@ -61,7 +61,8 @@ def _history(axes: Axes, candidates: Candidates) -> None:
     numbers = [row.number for row in candidates.rows]
     scores = np.array([row.score if math.isfinite(row.score) else np.nan for row in candidates.rows])
     axes.scatter(numbers, scores, s=10, color=FAINT, linewidths=0, label="candidate")
-    axes.plot(numbers, np.fmax.accumulate(scores), color=COLOURS[1], linewidth=1.4, label="best so far")
+    best = np.fmax.accumulate(scores)
+    axes.step(numbers, best, where="post", color=COLOURS[1], linewidth=1.4, label="best so far")
     generations = sorted({row.generation for row in candidates.rows})
     means = [_middle(candidates, generation) for generation in generations]
     axes.plot(*zip(*means, strict=True), color=COLOURS[0], linewidth=1.4, label="mean of a generation")
