@@ -137,6 +137,14 @@ class Problem:
         return ":".join([str(self.path), *numbers])
 
 
+def printable(text: str) -> str:
+    """`text` on one line that every terminal takes: what breaks lines or is no character is written out."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
+        for letter in text
+    )
+
+
 class SetError(DataError):
     """A data set that cannot be used at all, or not without what is wrong.
 
@@ -145,7 +153,7 @@ class SetError(DataError):
     """
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.where()}: {problem.what}; {problem.advice}")
+        super().__init__(printable(f"{problem.where()}: {problem.what}; {problem.advice}"))
         self.problem = problem
 
 
@@ -207,7 +215,7 @@ class Problems:
         first, others = refused[0], len(refused) - 1
         more = f" (and {others} more problem{'s' * (others > 1)})" if others else ""
         skip = " or set data.on_error=skip to leave it out" if first.kind.skippable else ""
-        raise DataError(f"{first.where()}: {first.what}{more}; {first.advice}{skip}")
+        raise DataError(printable(f"{first.where()}: {first.what}{more}; {first.advice}{skip}"))
 
     def left_out(self) -> dict[str, int]:
         """How many items of each kind, by its title, training does without."""
@@ -220,4 +228,5 @@ class Problems:
         for kind, problem in sorted(first.items(), key=lambda item: list(Kind).index(item[0])):
             error = kind.severity == "error"
             words = f"left out {counts[kind]} item(s), {kind.title}" if error else f"{kind.title} ({counts[kind]})"
-            warn("%s set: %s; the first: %s: %s", split, words, problem.path, problem.what)
+            first_one = printable(f"{problem.path}: {problem.what}")
+            warn("%s set: %s; the first: %s", split, words, first_one)

@@ -313,7 +313,7 @@ class CocoDataModule(DetectionDataModule):
     def _build(
         self, file: Path, folder: Path, key: str, transform: DetectionPipeline, problems: Problems
     ) -> CocoDetection:
-        check_root(self.root, file)
+        check_root(self.root, file, self.train_annotation_file, self.val_annotation_file)
         annotations = read_annotations(file, problems)
         check_folder(folder, key)
         return self.usable(annotations, folder, key, transform, problems)
