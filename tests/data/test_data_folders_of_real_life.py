@@ -113,11 +113,11 @@ def test_streets_of_another_split(tmp_path):
 OTHERS = {
     "page": (
         b"\n<!DOCTYPE html><html>403",
-        "is no image or is broken (25 bytes): in its place is a web page; restore",
+        "is broken (25 bytes): in its place is a web page; restore it",
     ),
     "pointer": (
         b"version https://git-lfs.github.com/spec/v1\noid",
-        "in its place is a pointer of Git LFS, by which",
+        "in its place is a pointer of Git LFS",
     ),
     "drawing": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "it is a drawing in SVG; restore it"),
     "phone": (b"\0\0\0\x18ftypheic" + bytes(100), "is a HEIC picture, which is not decoded; convert it to RGB"),

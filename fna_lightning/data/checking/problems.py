@@ -43,6 +43,7 @@ class Kind(Enum):
         "multiply them by its width and height: boxes are in pixels",
         False,
     )
+    CONVENTION = "boxes of another convention", "error", "write them as left, top, width, height", False
     FLAT = "boxes of no area", "error", "correct it or remove the annotation"
     OUTSIDE = "boxes outside their image", "error", "correct it or remove the annotation"
     TWO_TRUTHS = "pictures listed twice with other boxes", "error", "keep the right entry"
@@ -60,6 +61,19 @@ class Kind(Enum):
     LABEL_ID = "label files with unknown ids", "error", "correct it or add the id to data.classes or data.ignored"
     LEAK = "validation pictures that are trained on", "error", "remove it from one of the two sets"
     TINY = "boxes smaller than a pixel", "notice", "correct it if it is a fraction of the image"
+    CORNERS = "boxes that may be corners", "notice", "if they are, write them as left, top, width, height"
+    BORDER = (
+        "boxes that begin before the first pixel",
+        "notice",
+        "set data.one_based=false if they count from 0",
+    )
+    REPEATED_BOX = "boxes annotated twice", "notice", "remove one"
+    IGNORE = "objects marked as ignore", "notice", "mark them as iscrowd if they are not to be learnt"
+    TRAIN_IDS = (
+        "label files that seem to hold trainIds",
+        "notice",
+        "set data.classes to the ids in the files",
+    )
     NO_EXTENT = "objects whose area is not positive", "notice", "correct or remove the area"
     TWICE = "pictures listed twice with the same boxes", "notice", "keep one entry"
     COPY = "copies of a picture in one split", "notice", "keep one of them"
