@@ -19,7 +19,7 @@ from fna_lightning.data.augmentation.transforms import Pipeline
 from fna_lightning.data.checking.checks import CHECK_IMAGES, ON_ERROR, check_choice
 from fna_lightning.data.checking.folders import beside, note_unused
 from fna_lightning.data.checking.leaks import note_copies, same_contents
-from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, warn
+from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, printable, warn
 from fna_lightning.data.classes import class_difference, class_order
 from fna_lightning.data.datasets import EpochDataset, EpochSubset
 from fna_lightning.data.label_maps import LabelFiles
@@ -263,7 +263,8 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
     def _warn_of_both(self, train: DatasetT, val: DatasetT) -> None:
         """Say what shows only in both sets together."""
         if pairs := list(same_contents(train, val)):
-            warn("%d validation picture(s) are trained on; the first: %s", len(pairs), pairs[0][1])
+            first = printable(str(pairs[0][1]))
+            warn("%d validation picture(s) are trained on; the first: %s", len(pairs), first)
         problems = Problems(self.on_error)
         self.note_unused(train, val, self._found, problems)
         problems.warn("whole")

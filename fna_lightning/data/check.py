@@ -26,7 +26,7 @@ from rich.text import Text
 from fna_lightning.complaints import one_line
 from fna_lightning.data.base import DataModule
 from fna_lightning.data.checking.leaks import note_copies, same_contents
-from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
+from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, printable
 from fna_lightning.data.datasets import EpochDataset
 from fna_lightning.errors import UserError
 from fna_lightning.exit_codes import INTERRUPTED, USER_ERROR
@@ -137,7 +137,9 @@ def show(examination: Examination, console: Console) -> None:
     for problem in sorted(problems, key=_place):
         severity = problem.kind.severity
         line = Text.assemble(
-            f"{problem.where()}: ", (severity, _STYLES[severity]), f": {problem.what}; {problem.advice}"
+            f"{printable(problem.where())}: ",
+            (severity, _STYLES[severity]),
+            printable(f": {problem.what}; {problem.advice}"),
         )
         console.print(line, soft_wrap=True)
     console.print(_summary(examination))

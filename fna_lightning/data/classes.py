@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -58,4 +59,9 @@ def class_difference(train: Sequence[str], val: Sequence[str]) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(repr, names[:_SHOWN])) + more
+    return ", ".join(map(_quoted, names[:_SHOWN])) + more
+
+
+def _quoted(name: str) -> str:
+    """In quotes; letters that are put together of several are written out, as they look like others."""
+    return repr(name) if unicodedata.is_normalized("NFC", name) else ascii(name)

@@ -29,6 +29,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from fna_lightning.data.checking.folders import near
 from fna_lightning.data.checking.headers import STRIP, ImageError, ImageHeader, parse_header
 from fna_lightning.data.checking.images import check_pixels, decode_labels, read_content, read_header
 from fna_lightning.data.checking.problems import Kind, Problem, Problems
@@ -106,10 +107,16 @@ def check_images(images: ImageList, sizes: np.ndarray | None, mode: str, problem
         task = bar.add_task("Checking images", total=len(images), problems=len(problems))
         for start, faults in _in_order(pool, look, _chunks(images, sizes)):
             for offset, kind, what in faults:
-                problems.append(Problem(kind, images.path(start + offset), what))
+                problems.append(_problem(kind, images.path(start + offset), what))
                 good[start + offset] &= kind.severity != "error"
             bar.update(task, completed=min(start + _CHUNK, len(images)), problems=len(problems))
     return good
+
+
+def _problem(kind: Kind, path: Path, what: str) -> Problem:
+    """One fault of a picture, with the one that is meant where it is missing."""
+    found = near(path) if kind is Kind.MISSING else None
+    return Problem(kind, path, what, f"there is {found}: write its name as it is" if found else "")
 
 
 def check_labels(images: LabelledImageList, good: np.ndarray, mode: str, problems: Problems) -> np.ndarray:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from fna_lightning.data.checking.images import EXTENSIONS
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
@@ -15,22 +17,28 @@ from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetErr
 PICTURES = EXTENSIONS | {".gif", ".jfif", ".jp2", ".heic", ".avif"}
 """Files that people take for pictures, whether they are read or not."""
 _SPLIT = re.compile(r"(train|valid|val|test|dev|demovideo|extra|unlabell?ed)(?![a-z])|.*_(train|val|test)$", re.I)
+_OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 _NAMED = 3  # files of many
+_LISTED = 8  # names of what there is
 
 
-def check_root(root: Path, wanted: Path) -> None:
+def check_root(root: Path, wanted: Path, *others: Path) -> None:
     """Require the folder of a set, `data.root`, and say where the set lies if that is close by.
+
+    Where `root` holds another part of the set, it is the set that lacks something.
 
     Args:
         root: The folder.
         wanted: A file or folder of the set, in `root` unless its own setting is absolute.
+        others: Other parts of it, likewise.
 
     Raises:
         DataError: `root` does not exist or is empty, or `wanted` lies in its parent, a sibling or a child instead.
     """
     if wanted.is_relative_to(root) and not wanted.exists():
         inside = wanted.relative_to(root)
-        for other in _around(root):
+        begun = (root / inside.parts[0]).exists() or any(part.exists() for part in others)
+        for other in () if begun else _around(root):
             if (other / inside).exists():
                 what = f"no such file or folder, but there is {other / inside}"
                 raise SetError(Problem(Kind.SET, wanted, what, f"set data.root={other}"))
@@ -45,10 +53,53 @@ def check_folder(folder: Path, key: str) -> None:
     """
     mend = f"set data.{key} to where the data set lies"
     if not folder.is_dir():
-        raise SetError(Problem(Kind.SET, folder, "no such folder", mend))
+        raise SetError(Problem(Kind.SET, folder, "no such folder", f"{mend}{there_are(folder.parent)}"))
     with os.scandir(folder) as entries:
         if next(entries, None) is None:
             raise SetError(Problem(Kind.SET, folder, "the folder is empty", mend))
+
+
+def there_are(folder: Path, ending: str = "") -> str:
+    """The first names in a folder, to follow a mend; nothing where there are none.
+
+    Args:
+        folder: It need not exist.
+        ending: Of files that are meant; else folders are.
+    """
+    with contextlib.suppress(OSError):
+        paths = [path for path in folder.iterdir() if is_meant(path.name)]
+        names = sorted(path.name for path in paths if (path.suffix == ending if ending else path.is_dir()))
+        if names:
+            return f"; there are {', '.join(names[:_LISTED])}{', ...' if len(names) > _LISTED else ''}"
+    return ""
+
+
+def near(path: Path) -> str | None:
+    """The file that is probably meant by one that is missing: of its name but for folders, case or ending.
+
+    Returns:
+        Its path relative to the folder in which it was found.
+    """
+    folder = next((parent for parent in path.parents if parent.is_dir()), None)
+    name = PureWindowsPath(path.name).name.strip()  # which knows both kinds of separators
+    if folder is None or not name:
+        return None
+    exact, alike = _names_in(folder)
+    key = _folded(name)
+    found = exact.get(key) or alike.get(os.path.splitext(key)[0])  # noqa: PTH122
+    return None if found is None or folder / found == path else found
+
+
+@functools.lru_cache(maxsize=8)
+def _names_in(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The pictures and annotation files of a folder by their folded name, and by that without its ending."""
+    names = sorted(entry.name for entry in os.scandir(folder) if ends_in(entry.name, PICTURES | {".xml"}))
+    exact = {_folded(name): name for name in names}
+    return exact, {os.path.splitext(key)[0]: name for key, name in exact.items()}  # noqa: PTH122
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def beside(folders: Iterable[Path]) -> list[Path]:
@@ -87,10 +138,30 @@ def note_unused(folders: Iterable[Path], used: Collection[str], problems: Proble
 
 
 def files_below(folder: Path) -> Iterator[str]:
-    """Files in `folder` and anywhere below, links to folders followed; relative to it, in no order."""
-    for place, _, names in os.walk(folder, followlinks=True):
+    """Files in `folder` and anywhere below, relative to it, in no order; hidden ones are none.
+
+    Links to folders are followed, but not back to one that they lie in. What systems put beside people's files,
+    such as `__MACOSX`, is left out as well.
+    """
+    real = Path(os.path.realpath(folder))
+    inside: dict[str, frozenset[str]] = {str(folder): frozenset(map(str, (real, *real.parents)))}
+    for place, folders, names in os.walk(folder, followlinks=True):
+        above = inside.pop(place)
+        kept = []
+        for name in filter(is_meant, folders):
+            path = os.path.join(place, name)  # noqa: PTH118 - a million of them
+            real = os.path.realpath(path)
+            if real not in above:
+                inside[path] = above | {real}
+                kept.append(name)
+        folders[:] = kept
         start = os.path.relpath(place, folder)
-        yield from (name if start == "." else f"{start}/{name}" for name in names)
+        yield from (name if start == "." else f"{start}/{name}" for name in filter(is_meant, names))
+
+
+def is_meant(name: str) -> bool:
+    """Whether a file or folder is one that people have put there, by its name."""
+    return name[0] != "." and name not in _OF_SYSTEMS
 
 
 def ends_in(name: str, endings: Collection[str]) -> bool:
@@ -109,5 +180,5 @@ def _around(root: Path) -> Iterator[Path]:
 
 def _pictures(folder: Path) -> Iterator[str]:
     for name in files_below(folder):
-        if ends_in(name, PICTURES) and "/." not in f"/{name}":
+        if ends_in(name, PICTURES):
             yield f"{folder}/{name}"

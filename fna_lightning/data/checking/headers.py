@@ -30,6 +30,14 @@ _PNG_ANIMATION = b"\0\0\0\x08acTL"  # 20 bytes in all
 _GIF_START = b"GIF8"
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG_2000_STARTS = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+_OTHERS = {
+    b"version https://git-lfs": "in its place is a pointer of Git LFS, by which git lfs pull downloads it",
+    b"<!DOCTYPE": "in its place is a web page",
+    b"<!doctype": "in its place is a web page",
+    b"<html": "in its place is a web page",
+    b"<svg": "it is a drawing in SVG",
+}
+_HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc")
 _EXIF = b"Exif\0\0"
 
 
@@ -137,10 +145,14 @@ def _decoded_header(content: bytes) -> ImageHeader:
     """The header of other formats, as far as the decoder tells it."""
     if not content:
         raise ImageError(Kind.EMPTY, "is empty")
+    if content[4:12] in _HEIC:
+        raise ImageError(Kind.UNSUPPORTED, "is a HEIC picture, which is not decoded")
     image = decode(content, cv2.IMREAD_UNCHANGED)
     # Not everything that can be decoded as it is can be made 8 bits of RGB.
     if image is None or (image.dtype != np.uint8 and decode(content, READ_FLAGS) is None):
-        raise ImageError(Kind.CORRUPT, f"is no image or is broken ({len(content)} bytes)")
+        start = content[:64].lstrip()
+        instead = next((f": {words}" for begin, words in _OTHERS.items() if start.startswith(begin)), "")
+        raise ImageError(Kind.CORRUPT, f"is no image or is broken ({len(content)} bytes){instead}")
     channels = image.shape[2] if image.ndim == 3 else 1
     size = (image.shape[0], image.shape[1])
     return ImageHeader(size, min(channels, 3), 8 * image.dtype.itemsize, alpha=channels == 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from io import BytesIO
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def read_content(path: Path) -> bytes:
     Raises:
         ImageError: The file is missing, empty or cannot be read.
     """
+    _require_file(path)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -95,6 +97,7 @@ def read_header(path: Path) -> ImageHeader:
     Raises:
         ImageError: The file is missing, no image, or ends early.
     """
+    _require_file(path)
     try:
         with path.open("rb") as file:
             return parse_header(file)
@@ -131,6 +134,16 @@ def _why(content: bytes) -> str:
         if error.kind is Kind.UNSUPPORTED:
             return f": {error}; {error.kind.mend}"
     return f", {len(content)} bytes; restore it or set data.check_images=all"
+
+
+def _require_file(path: Path) -> None:
+    """Refuse pipes and devices, which could be read without end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise _unreadable(error) from error
+    if not stat.S_ISREG(mode):
+        raise ImageError(Kind.CORRUPT, "is no file, but a folder, pipe or device")
 
 
 def _unreadable(error: OSError) -> ImageError:

@@ -43,6 +43,7 @@ class Kind(Enum):
         "multiply them by its width and height: boxes are in pixels",
         False,
     )
+    CONVENTION = "boxes of another convention", "error", "write them as left, top, width, height", False
     FLAT = "boxes of no area", "error", "correct it or remove the annotation"
     OUTSIDE = "boxes outside their image", "error", "correct it or remove the annotation"
     TWO_TRUTHS = "pictures listed twice with other boxes", "error", "keep the right entry"
@@ -60,6 +61,19 @@ class Kind(Enum):
     LABEL_ID = "label files with unknown ids", "error", "correct it or add the id to data.classes or data.ignored"
     LEAK = "validation pictures that are trained on", "error", "remove it from one of the two sets"
     TINY = "boxes smaller than a pixel", "notice", "correct it if it is a fraction of the image"
+    CORNERS = "boxes that may be corners", "notice", "if they are, write them as left, top, width, height"
+    BORDER = (
+        "boxes that begin before the first pixel",
+        "notice",
+        "set data.one_based=false if they count from 0",
+    )
+    REPEATED_BOX = "boxes annotated twice", "notice", "remove one"
+    IGNORE = "objects marked as ignore", "notice", "mark them as iscrowd if they are not to be learnt"
+    TRAIN_IDS = (
+        "label files that seem to hold trainIds",
+        "notice",
+        "set data.classes to the ids in the files",
+    )
     NO_EXTENT = "objects whose area is not positive", "notice", "correct or remove the area"
     TWICE = "pictures listed twice with the same boxes", "notice", "keep one entry"
     COPY = "copies of a picture in one split", "notice", "keep one of them"
@@ -137,6 +151,14 @@ class Problem:
         return ":".join([str(self.path), *numbers])
 
 
+def printable(text: str) -> str:
+    """`text` on one line that every terminal takes: what breaks lines or is no character is written out."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode()
+        for letter in text
+    )
+
+
 class SetError(DataError):
     """A data set that cannot be used at all, or not without what is wrong.
 
@@ -145,7 +167,7 @@ class SetError(DataError):
     """
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.where()}: {problem.what}; {problem.advice}")
+        super().__init__(printable(f"{problem.where()}: {problem.what}; {problem.advice}"))
         self.problem = problem
 
 
@@ -207,7 +229,7 @@ class Problems:
         first, others = refused[0], len(refused) - 1
         more = f" (and {others} more problem{'s' * (others > 1)})" if others else ""
         skip = " or set data.on_error=skip to leave it out" if first.kind.skippable else ""
-        raise DataError(f"{first.where()}: {first.what}{more}; {first.advice}{skip}")
+        raise DataError(printable(f"{first.where()}: {first.what}{more}; {first.advice}{skip}"))
 
     def left_out(self) -> dict[str, int]:
         """How many items of each kind, by its title, training does without."""
@@ -220,4 +242,5 @@ class Problems:
         for kind, problem in sorted(first.items(), key=lambda item: list(Kind).index(item[0])):
             error = kind.severity == "error"
             words = f"left out {counts[kind]} item(s), {kind.title}" if error else f"{kind.title} ({counts[kind]})"
-            warn("%s set: %s; the first: %s: %s", split, words, problem.path, problem.what)
+            first_one = printable(f"{problem.path}: {problem.what}")
+            warn("%s set: %s; the first: %s", split, words, first_one)

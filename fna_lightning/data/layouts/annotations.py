@@ -12,23 +12,25 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fna_lightning.data.checking.positions import JsonPositions
 from fna_lightning.data.checking.problems import Kind, Problem, Problems
-from fna_lightning.data.layouts.boxes import are_fractions, box_faults
+from fna_lightning.data.layouts.boxes import are_fractions, box_faults, convention, in_order, repeated
 from fna_lightning.data.layouts.coco_tables import (
     Rows,
     Table,
     is_box,
     is_integer,
+    is_label,
+    is_mark,
     is_name,
     is_number,
-    is_text,
     read_tables,
 )
+
+_MANY = 20  # boxes that hardly all lie so by chance
 
 
 @dataclass(frozen=True)
@@ -154,21 +156,28 @@ def read_annotations(file: Path, problems: Problems | None = None) -> CocoAnnota
     boxes = annotations.column("bbox", "[left, top, width, height]", is_box, [0, 0, 0, 0])
     boxes = np.array(boxes, np.float64).reshape(-1, 4)
     areas = _areas(annotations, boxes)
-    crowd = np.array(annotations.column("iscrowd", "0 or 1", _is_mark, 0, 0), bool)
+    crowd = np.array(annotations.column("iscrowd", "0 or 1", is_mark, 0, 0), bool)
     own_images, own_categories = annotations.integers("image_id"), annotations.integers("category_id")
     image_of, image_known = _positions(own_images, image_ids)
     labels, category_known = _positions(own_categories, np.asarray(category_ids, np.int64))
+    # Of a category that is broken, only that is said.
+    named = category_known | np.isin(
+        own_categories, [row["id"] for row in categories.rows if is_integer(row.get("id"))]
+    )
 
-    _check_references(annotations, annotation_ids, (own_images, image_known), (own_categories, category_known))
+    _check_references(annotations, annotation_ids, (own_images, image_known), (own_categories, named))
+    annotations.good &= category_known
     measured = image_known & images.good[image_of]
     if are_fractions(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)):
         what = f"most of the {len(boxes)} boxes lie within a single pixel; the first is {boxes[0].tolist()}"
         problems.append(Problem(Kind.FRACTIONS, file, what))
+    _check_convention(file, boxes, (sizes[image_of], measured & annotations.good), problems)
     _check_boxes(annotations, boxes, (sizes[image_of], measured), annotation_ids, own_images)
+    _check_marks(annotations, np.column_stack([own_images, own_categories, boxes]), annotation_ids)
     good = annotations.good
     _check_twins(images, names, image_of[good], np.column_stack([boxes, labels, crowd])[good])
     for table in (images, annotations):
-        if table.rows and not table.good.any():
+        if table.rows and not table.good.any() and categories.good.any():
             what = f"none of the {len(table.rows)} {table.name} is usable"
             problems.append(Problem(Kind.SET, file, what, "correct them"))
     problems.settle()
@@ -193,15 +202,10 @@ def read_annotations(file: Path, problems: Problems | None = None) -> CocoAnnota
     return everything.keep(images.good, annotations.good[order])
 
 
-def _is_mark(value: Any) -> bool:
-    """Whether it says yes or no; tools write it as a number or as true and false."""
-    return type(value) is bool or is_integer(value)
-
-
 def _read_categories(table: Table) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Ids, ascending, and names of the categories; none of them can be left out."""
     ids = table.integers("id")
-    names = table.column("name", "str", is_text, "")
+    names = table.column("name", "a text", is_label, "")
     table.note(Kind.CATEGORY, _repeated(ids), lambda i: f"category id {ids[i]} is used twice")
     numbers = [int(ids[i]) for i in sorted(np.flatnonzero(table.good), key=ids.__getitem__)]
     named = dict(zip(ids.tolist(), names, strict=True))
@@ -272,6 +276,32 @@ def _check_references(
             lambda i, name=name, own=own: f"annotation {ids[i]} has {name}_id {own[i]}, which no {name} has",
         )
     table.note(Kind.REPEATED, _repeated(ids), lambda i: f"annotation id {ids[i]} is used twice")
+
+
+def _check_convention(
+    file: Path, boxes: np.ndarray, sizes: tuple[np.ndarray, np.ndarray], problems: Problems
+) -> None:
+    """Note boxes (M, 4) that are written in another way, or may be; sizes are as for `_check_boxes`."""
+    known = sizes[1] & np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+    boxes, size = boxes[known], sizes[0][known]
+    if other := convention(boxes, size):
+        what = f"the {len(boxes)} boxes are {other}: as left, top, width, height many would leave their image"
+        problems.append(Problem(Kind.CONVENTION, file, f"{what}; the first is {boxes[0].tolist()}"))
+    elif len(boxes) >= _MANY and in_order(boxes):
+        what = f"of all {len(boxes)} boxes the last two numbers exceed the first two, as those of corners do"
+        problems.append(Problem(Kind.CORNERS, file, what))
+
+
+def _check_marks(table: Table, objects: np.ndarray, ids: np.ndarray) -> None:
+    """Note objects that come twice, (M, 6) of image, category and box, and such as are marked to be ignored."""
+    table.note(
+        Kind.REPEATED_BOX,
+        repeated(objects) & table.good,
+        lambda i: f"annotation {ids[i]} has image, category and box of one before",
+    )
+    ignored = sum(bool(row.get("ignore")) and not row.get("iscrowd") for row in table.rows)
+    if ignored:
+        table.note_all(Kind.IGNORE, f"{ignored} annotation(s) are marked as ignore, and learnt and scored as any")
 
 
 def _check_boxes(

@@ -14,6 +14,7 @@ Mask: TypeAlias = np.ndarray | np.bool_
 TOLERANCE = 1.0
 """Pixels by which a box may reach over the image's edge; real sets round outwards. It is cut off."""
 _ROUNDED = 0.01  # by which a share may exceed the whole
+_SOME = 0.1  # of all boxes
 SMALLEST = 0.01
 """A side of fewer pixels counts as none: it would vanish in single precision."""
 
@@ -39,6 +40,44 @@ def box_faults(boxes: np.ndarray, sizes: np.ndarray) -> Iterator[tuple[Kind, Mas
     yield Kind.FLAT, flat, "of no area"
     yield Kind.OUTSIDE, finite & ~flat & outside, "outside the image"
     yield Kind.TINY, finite & ~flat & ~outside & tiny, "of less than a pixel"
+
+
+def convention(boxes: np.ndarray, sizes: np.ndarray) -> str | None:
+    """Which other convention boxes seem to follow: of many, some reach over the edge, and none would under it.
+
+    Args:
+        boxes: (M, 4) float: what is taken for left, top, width, height in pixels; finite, with an area.
+        sizes: (M, 2): height and width of the image of each.
+
+    Returns:
+        In words; None where they are what they are taken for, or are wrong in another way.
+    """
+    first, second, edge = boxes[:, :2], boxes[:, 2:], sizes[:, ::-1]
+
+    def beyond(start: np.ndarray, end: np.ndarray) -> Mask:
+        return ((start < -TOLERANCE) | (end > edge + TOLERANCE)).any(axis=1)
+
+    if np.count_nonzero(beyond(first, first + second)) < max(2, _SOME * len(boxes)):
+        return None
+    if in_order(boxes) and not beyond(first, second).any():
+        return "corners: left, top, right, bottom"
+    if not beyond(first - second / 2, first + second / 2).any():
+        return "centre, width and height"
+    return None
+
+
+def in_order(boxes: np.ndarray) -> bool:
+    """Whether (M, 4) boxes could all be corners: the third number over the first, the fourth over the second."""
+    return len(boxes) > 0 and bool((boxes[:, 2:] > boxes[:, :2]).all())
+
+
+def repeated(objects: np.ndarray) -> np.ndarray:
+    """(M,) bool: rows of (M, K) numbers that came before."""
+    order = np.lexsort(objects.T)
+    same = (objects[order[1:]] == objects[order[:-1]]).all(axis=1)
+    again = np.zeros(len(objects), dtype=bool)
+    again[order[1:][same]] = True
+    return again
 
 
 def are_fractions(corners: np.ndarray) -> bool:

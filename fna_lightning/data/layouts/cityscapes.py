@@ -328,8 +328,7 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
 
 def _names(folder: Path, suffix: str, key: str) -> set[str]:
     """The files in `folder` and anywhere below that end in `suffix`: paths without it."""
-    paths = (path for path in files_below(folder) if path.endswith(suffix) and "/." not in f"/{path}")
-    found = {path.removesuffix(suffix) for path in paths}
+    found = {path.removesuffix(suffix) for path in files_below(folder) if path.endswith(suffix)}
     if not found:
         what = f"no file ends in {suffix}, neither in the folder nor below"
         raise SetError(Problem(Kind.SET, folder, what, f"set data.{key} to how the names end"))

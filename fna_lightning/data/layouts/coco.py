@@ -250,7 +250,12 @@ class DetectionDataModule(DataModule[CocoDetection]):
             problems.append(Problem(Kind.SET, images, what, f"set data.{key}"))
         if not good.all():
             dataset.annotations = annotations.keep(good)
-        if good.any() and dataset.annotations.crowd.all():  # also where there is no box at all
+        refused = any(
+            problem.kind in (Kind.SET, Kind.CATEGORY) and problem.path == annotations.file for problem in problems
+        )
+        if not good.any() or refused:  # of which all else follows
+            return dataset
+        if dataset.annotations.crowd.all():  # also where there is no box at all
             use = "learn from" if key.startswith("train") else "score"
             marked = ": all are marked as iscrowd or difficult" if len(dataset.annotations.crowd) else ""
             mend = "annotate single objects, unmarked"
@@ -313,7 +318,7 @@ class CocoDataModule(DetectionDataModule):
     def _build(
         self, file: Path, folder: Path, key: str, transform: DetectionPipeline, problems: Problems
     ) -> CocoDetection:
-        check_root(self.root, file)
+        check_root(self.root, file, self.train_annotation_file, self.val_annotation_file)
         annotations = read_annotations(file, problems)
         check_folder(folder, key)
         return self.usable(annotations, folder, key, transform, problems)

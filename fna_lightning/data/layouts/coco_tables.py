@@ -11,9 +11,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from fna_lightning.data.checking.folders import there_are
 from fna_lightning.data.checking.positions import JsonPositions
 from fna_lightning.data.checking.problems import Kind, Position, Problem, Problems, SetError
 from fna_lightning.data.layouts.boxes import Mask
+from fna_lightning.data.layouts.foreign import foreign_format
 
 Rows = list[dict[str, Any]]
 
@@ -51,6 +53,10 @@ class Table:
         if kind.severity == "error":
             self.good &= ~bad
 
+    def note_all(self, kind: Kind, what: str) -> None:
+        """Note something of many entries in a single line."""
+        self._problems.append(Problem(kind, self._file, what))
+
     def column(
         self, key: str, expected: str, fits: Callable[[Any], bool], filler: Any, default: Any = None
     ) -> list[Any]:
@@ -69,7 +75,7 @@ class Table:
 
         def describe(index: int) -> str:
             found = reprlib.repr(self.rows[index][key]) if key in self.rows[index] else "missing"
-            size = " of 64 bits" if type(self.rows[index].get(key)) is int else ""
+            size = " of 64 bits" if expected.startswith("int") and type(self.rows[index].get(key)) is int else ""
             return f"{self.name}[{index}].{key} is {found}, not {expected}{size}"
 
         self._problems.add(kind, bad, self._file, describe, self._position)
@@ -85,32 +91,49 @@ class Table:
 
 
 def read_tables(file: Path) -> dict[str, Rows]:
-    """The lists of images, annotations and categories of a COCO file."""
+    """The lists of images, annotations and categories of a COCO file.
 
-    def refuse(what: str, mend: str, position: Position | None = None) -> NoReturn:
-        raise SetError(Problem(Kind.SET, file, what, mend, lambda: position))
-
-    try:
-        content = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        refuse("no such annotation file", "set data.root and data.*_annotations")
-    except OSError as error:
-        refuse(f"cannot be read ({error.strerror})", "restore the file")
-    except json.JSONDecodeError as error:
-        refuse(f"is not JSON ({error.msg})", "restore the file", Position(error.lineno, error.colno))
-    except (ValueError, RecursionError) as error:  # not text at all, or brackets without end
-        refuse(f"is not JSON ({error})", "restore the file")
+    Raises:
+        DataError: It is none.
+    """
+    content = _read_json(file)
+    if foreign := foreign_format(content):
+        _refuse(file, f"is {foreign}, not a COCO instances file", "export or convert it as COCO, with boxes")
     if not isinstance(content, dict):
-        refuse(f"is not a COCO file: a {type(content).__name__} where an object should be", "convert it")
+        _refuse(file, f"is not a COCO file: a {type(content).__name__} where an object should be", "convert it")
     tables = {}
     for key in ("images", "annotations", "categories"):
         rows = content.get(key)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            refuse(f"is not a COCO instances file: '{key}' is not a list of objects", "convert it")
+            _refuse(file, f"is not a COCO instances file: '{key}' is not a list of objects", "convert it")
         if not rows and key != "annotations":
-            refuse(f"has no {key}", "write them into the file")
+            _refuse(file, f"has no {key}", "write them into the file")
         tables[key] = rows
     return tables
+
+
+def _read_json(file: Path) -> Any:
+    text = b""
+    try:
+        text = file.read_bytes()
+        return json.loads(text)
+    except FileNotFoundError:
+        names = there_are(file.parent, ".json")
+        _refuse(file, "no such annotation file", f"set data.root and data.*_annotations{names}")
+    except OSError as error:
+        _refuse(file, f"cannot be read ({error.strerror})", "restore the file")
+    except UnicodeDecodeError as error:
+        reason = f"byte {error.start} is no text in UTF-8: {error.reason}"
+        _refuse(file, f"is not JSON ({reason})", "save it in UTF-8 or restore it")
+    except json.JSONDecodeError as error:
+        what = f"is not JSON ({error.msg})" if text.strip() else "is empty, not JSON"
+        _refuse(file, what, "restore the file", Position(error.lineno, error.colno))
+    except (ValueError, RecursionError) as error:  # brackets without end
+        _refuse(file, f"is not JSON ({error})", "restore the file")
+
+
+def _refuse(file: Path, what: str, mend: str, position: Position | None = None) -> NoReturn:
+    raise SetError(Problem(Kind.SET, file, what, mend, lambda: position))
 
 
 def is_integer(value: Any) -> bool:
@@ -126,6 +149,16 @@ def is_number(value: Any) -> bool:
 def is_text(value: Any) -> bool:
     """Whether it is a string."""
     return type(value) is str
+
+
+def is_label(value: Any) -> bool:
+    """Whether a class can be named so."""
+    return is_text(value) and bool(value.strip())
+
+
+def is_mark(value: Any) -> bool:
+    """Whether it says yes or no; tools write it as a number or as true and false."""
+    return type(value) is bool or (type(value) is int and value in (0, 1))
 
 
 def is_name(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from fna_lightning.data.augmentation.transforms import (
 from fna_lightning.data.base import DataModule
 from fna_lightning.data.batches import ClassificationBatch
 from fna_lightning.data.checking.checks import check_images
-from fna_lightning.data.checking.folders import check_folder, check_root, ends_in, files_below
+from fna_lightning.data.checking.folders import check_folder, check_root, ends_in, files_below, is_meant
 from fna_lightning.data.checking.images import EXTENSIONS, read_image
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
 from fna_lightning.data.datasets import EpochDataset
@@ -59,7 +60,7 @@ class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
             for name in class_names
         ]
         # Arrays, for the reason given in `annotations`.
-        self.files = self._listed = np.array([file.encode() for found in files for file in found])
+        self.files = self._listed = np.array([os.fsencode(file) for found in files for file in found])
         self.labels = np.repeat(np.arange(len(files)), [len(found) for found in files])
 
     def __len__(self) -> int:
@@ -67,11 +68,11 @@ class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
 
     def path(self, index: int) -> Path:
         """The file of image `index`."""
-        return self.folder / self.files[index].decode()
+        return self.folder / os.fsdecode(self.files[index])
 
     def listed(self) -> Iterator[Path]:
         """All images of all classes."""
-        return (self.folder / file.decode() for file in self._listed)
+        return (self.folder / os.fsdecode(file) for file in self._listed)
 
     def truth(self, index: int) -> int:
         """The label."""
@@ -161,9 +162,9 @@ class FolderDataModule(DataModule[FolderClassification]):
         return classification_evaluation(self.size, self.resize)
 
     def _build(self, folder: Path, key: str, transform: ImagePipeline, problems: Problems) -> FolderClassification:
-        check_root(self.root, folder)
+        check_root(self.root, folder, self.train_folder, self.val_folder)
         check_folder(folder, key)
-        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != ".")
+        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and is_meant(entry.name))
         if not classes:
             mend = "put the images of each class into a folder of its own"
             raise SetError(Problem(Kind.SET, folder, "has no class folders", mend))

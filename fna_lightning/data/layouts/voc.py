@@ -108,7 +108,8 @@ class VocDataModule(DetectionDataModule):
             raise SetError(Problem(Kind.SET, val.source, what, f"set data.classes=[{both}]"))
 
     def _read(self, sets: Sequence[str], key: str, problems: Problems) -> CocoAnnotations:
-        check_root(self.root, list_file(self.root, sets[0]))
+        year = self.root / sets[0].rpartition("/")[0]
+        check_root(self.root, list_file(self.root, sets[0]), year / "Annotations")
         return read_image_sets(self.root, sets, key, self.classes, self.one_based, problems)
 
 

@@ -1,0 +1,181 @@
+"""What systems, tools and hands leave in folders of pictures: left out, noticed, or one line that names it."""
+
+import logging
+import os
+import shutil
+
+import pytest
+from cityscapes_trees import Streets
+from PIL import Image
+
+from fna_lightning.data import CocoDataModule, FolderDataModule
+from fna_lightning.data.check import examine, main
+from fna_lightning.data.checking.problems import Kind
+from fna_lightning.errors import DataError
+
+
+def module(root, **settings):
+    return FolderDataModule(root, **{"size": 32, "num_workers": 0, "batch_size": 2, **settings})
+
+
+def found(data):
+    """What the check says of the training set: (kind, line)."""
+    return [(p.kind, f"{p.path.name}: {p.what}; {p.advice}") for p in examine(data).problems["training"]]
+
+
+def refusal(data):
+    with pytest.raises(DataError) as caught:
+        data.setup("fit")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train/__MACOSX/ant/._0.jpg",
+        "train/ant/__MACOSX/0.jpg",
+        "train/ant/._0.jpg",
+        "train/ant/.ipynb_checkpoints/0-checkpoint.jpg",
+        "train/ant/@eaDir/0.jpg/SYNOPHOTO_THUMB_M.jpg",
+        "train/ant/Thumbs.db",
+        "train/.DS_Store",
+        "train/ant/desktop.ini",
+    ],
+)
+def test_what_systems_leave_is_no_picture(folders, name, caplog):
+    (folders / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(folders / "train" / "ant" / "0.jpg", folders / name)
+    with caplog.at_level(logging.WARNING):
+        data = module(folders)
+        data.setup("fit")
+    assert len(data.train_dataset) == 12
+    assert data.class_names == ("ant", "bee", "cat")
+    assert caplog.records == []
+    assert found(module(folders)) == []
+
+
+def test_links_that_lead_back_are_not_followed(folders, tmp_path):
+    (folders / "train" / "ant" / "loop").symlink_to(folders / "train" / "ant")
+    (folders / "train" / "bee" / "up").symlink_to(folders / "train")
+    shutil.move(folders / "train" / "cat", tmp_path / "elsewhere")
+    (folders / "train" / "cat").symlink_to(tmp_path / "elsewhere")
+    data = module(folders, check_images="none")
+    data.setup("fit")
+    assert [int((data.train_dataset.labels == label).sum()) for label in (0, 2)] == [4, 4]
+    streets = Streets(tmp_path / "streets")
+    (streets.root / "leftImg8bit" / "train" / "loop").symlink_to(streets.root / "leftImg8bit" / "train")
+    assert found(streets.module()) == []
+
+
+def test_names_that_are_no_text(folders, capfd):
+    for split in ("train", "val"):
+        (folders / split / "ant").rename(folders / split / "\udcff")
+    (folders / "train" / "\udcff" / "broken \udcfe.jpg").write_bytes(b"x")
+    assert r"\udcff/broken \udcfe.jpg: is no image" in refusal(module(folders))
+    (folders / "train" / "bee" / "a\nb.jpg").write_bytes(b"x")
+    data = module(folders, on_error="skip")
+    data.setup("fit")
+    assert len(data.train_dataset) == 12
+    assert main(["data=imagenet", f"data.root={folders}"]) == 1
+    lines = [line for line in capfd.readouterr().out.splitlines() if ": error: " in line]
+    assert [line.split("/train/")[1].split(": ")[0] for line in lines] == [
+        r"bee/a\nb.jpg",
+        r"\udcff/broken \udcfe.jpg",
+    ]
+
+
+def test_names_that_look_alike(folders):
+    (folders / "train" / "ant").rename(folders / "train" / "\u00e4")
+    (folders / "val" / "ant").rename(folders / "val" / "a\u0308")
+    assert "only training has 'ä', only validation has 'a\\u0308'" in refusal(module(folders))
+
+
+@pytest.mark.parametrize("name", ["valid", "Val", "validation"])
+def test_splits_of_another_name(folders, tmp_path, name):
+    other = tmp_path / "other"  # which is another set, and no place for this one's
+    shutil.copytree(folders, other)
+    (folders / "val").rename(folders / name)
+    there = ", ".join(sorted([name, "train"]))
+    mend = f"set data.val_folder to where the data set lies; there are {there}"
+    assert refusal(module(folders)) == f"{folders}/val: no such folder; {mend}"
+
+
+def test_streets_of_another_split(tmp_path):
+    for name in ("one", "two"):
+        streets = Streets(tmp_path / name)
+    (streets.root / "leftImg8bit" / "val").rename(streets.root / "leftImg8bit" / "valid")
+    assert refusal(streets.module()).endswith(
+        "set data.val_split to where the data set lies; there are train, valid"
+    )
+
+
+OTHERS = {
+    "page": (
+        b"\n<!DOCTYPE html><html>403",
+        "is broken (25 bytes): in its place is a web page; restore it",
+    ),
+    "pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid",
+        "in its place is a pointer of Git LFS",
+    ),
+    "drawing": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "it is a drawing in SVG; restore it"),
+    "phone": (b"\0\0\0\x18ftypheic" + bytes(100), "is a HEIC picture, which is not decoded; convert it to RGB"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_what_stands_in_place_of_a_picture(folders, case):
+    content, words = OTHERS[case]
+    (folders / "train" / "ant" / "0.jpg").write_bytes(content)
+    line = refusal(module(folders))
+    assert line.startswith(f"{folders}/train/ant/0.jpg: is ")
+    assert words in line
+
+
+def test_pipes_are_not_waited_for(folders):
+    os.mkfifo(folders / "train" / "ant" / "pipe.jpg")
+    assert "pipe.jpg: is no file, but a folder, pipe or device" in refusal(module(folders))
+
+
+def test_endings_say_nothing_of_content(folders):
+    for kind in ("PNG", "WEBP", "BMP", "GIF", "TIFF"):
+        Image.new("RGB", (40, 40), (len(kind), 9, ord(kind[0]))).save(
+            folders / "train" / "ant" / f"{kind}.jpg", kind
+        )
+    data = module(folders)
+    data.setup("fit")
+    assert len(data.train_dataset) == 17
+
+
+NAMES = {
+    "train2017/0000.jpg": "0000.jpg",
+    "train2017\\0000.jpg": "0000.jpg",
+    "C:\\sets\\mine\\0000.jpg": "0000.jpg",
+    "http://images.cocodataset.org/train2017/0000.jpg": "0000.jpg",
+    "0000.JPG": "0000.jpg",
+    "0000.jpg ": "0000.jpg",
+    "0000": "0000.jpg",
+    "0000.png": "0000.jpg",
+    "bild a\u0308.jpg": "bild \u00e4.jpg",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_under_another_name(coco, name):
+    content = coco.read()
+    content["images"][0]["file_name"] = name
+    coco.write(content)
+    folder = coco.root / "train2017"
+    if NAMES[name] != "0000.jpg":
+        (folder / "0000.jpg").rename(folder / NAMES[name])
+    line = refusal(CocoDataModule(coco.root, size=[32, 32], num_workers=0))
+    assert f": is missing; there is {NAMES[name]}: write its name as it is or set data.on_error=skip" in line
+
+
+def test_a_picture_that_is_nowhere(coco):
+    (coco.root / "train2017" / "0000.jpg").unlink()
+    (coco.root / "train2017" / "0003.jpg").unlink()
+    (coco.root / "train2017" / "0003.jpg").symlink_to("/nowhere")
+    kinds = found(CocoDataModule(coco.root, size=[32, 32], num_workers=0))
+    assert kinds == [(Kind.MISSING, f"000{k}.jpg: is missing; restore it or remove its entry") for k in (0, 3)]
