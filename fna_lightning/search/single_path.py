@@ -82,7 +82,7 @@ class SinglePathTraining:
         self._clip_weights = clip_weights
         self._backward = backward
         self._before_update = before_update
-        self._draw = draw or choices.draw
+        self._draw = draw
 
     def weight_step(
         self, batch: Any, optimizer: Stepper, iteration: int, probabilities: Sequence[Tensor] | None = None
@@ -101,7 +101,7 @@ class SinglePathTraining:
         Returns:
             The loss terms and their sum, detached.
         """
-        if probabilities is None:
+        if probabilities is None and self._draw is not None:
             path = self._draw(self._random_seed, iteration)
         else:
             path = self.choices.draw(self._random_seed, iteration, probabilities)

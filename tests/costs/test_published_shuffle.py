@@ -83,7 +83,7 @@ def params_of(network):
 
 def test_all_of_them_are_here():
     known = {name for name in published_names() if load_architecture(name).kind == "shuffle"}
-    bases = {"shufflenet_300m", "shufflenet_1_3g", "shufflenet_3_8g"}
+    bases = {"shufflenet_300m", "shufflenet_1_3g", "shufflenet_3_8g", "shufflenet_small"}
     assert known - bases - {"spos_300m"} == {name for name in AUTHORS if len(name) > 1}
 
 

@@ -213,7 +213,10 @@ def test_splits_that_do_not_fit(coco, folders, check):
 
 WRONG = [
     ([], "You must specify 'data'"),
-    (["data=cco"], "Could not find 'data/cco' Available options in 'data': bccd bccd_voc camvid cityscapes coco"),
+    (
+        ["data=cco"],
+        "Could not find 'data/cco' Available options in 'data': bccd bccd_voc camvid cifar10 city",
+    ),
     (["data=coco"], "data.root is not set: give data.root=<value>"),
     (["data=coco", "data.rot=x"], "unknown key data.rot"),
     (["data=coco", "data.root=[1"], "data.root=[1: cannot be read"),
@@ -250,7 +253,7 @@ def test_help_names_sets_problems_and_exit_codes(check):
     assert code == 0
     for words in (
         "data=<name>",
-        "bccd_voc, camvid, cityscapes, coco, imagenet",
+        "bccd_voc, camvid, cifar10, cityscapes, coco, imagenet",
         "path[:line[:column]]",
         "exit codes:",
     ):

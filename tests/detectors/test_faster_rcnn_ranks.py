@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 import torch.distributed as dist
-from conftest import TinyBackbone
 from small_faster_rcnn import images, random_targets, small
+from tiny_backbone import TinyBackbone
 from two_ranks import in_two
 
 EVERYTHING = 10**6

@@ -7,9 +7,11 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from recipes import EXPERIMENTS
 from torch import nn
 
-from fna_lightning.architectures import load_architecture
+from fna_lightning.architectures import architecture_from_dict, load_architecture
 from fna_lightning.backbones import build_backbone
 from fna_lightning.checkpoints import Seed
 from fna_lightning.choices import Choices
@@ -18,18 +20,19 @@ from fna_lightning.files import CONF_DIR
 from fna_lightning.remapping import STRATEGIES, remap
 from fna_lightning.supernets import build_supernet
 
-FOLDER = CONF_DIR / "experiment"
-SEARCHES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*search.yaml"))
+SEARCHES = [name for name in EXPERIMENTS if name.endswith("search")]  # supernets are of the same spaces
 SIZE = (64, 96)
 
 
 def searched(recipe):
-    """(supernet, its base) of a recipe's space, up to the last stage."""
+    """(supernet, its base) of a recipe's space, up to the last stage; FNA's on MobileNetV2."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose("search", [f"experiment={recipe}", "architecture=mobilenet_v2"])
-    base = load_architecture("mobilenet_v2")
+        config = compose("search", [f"experiment={recipe}"])
+    base = architecture_from_dict(OmegaConf.to_container(config.architecture))
+    base = load_architecture("mobilenet_v2") if base.kind == "mobile" else base
     space = instantiate(config.space)(base=base)
-    return build_supernet(space, (7,), output_stride=config.detector.get("output_stride")), base
+    last = (len(base.stages),)
+    return build_supernet(space, last, output_stride=config.detector.get("output_stride")), base
 
 
 @torch.no_grad()

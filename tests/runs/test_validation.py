@@ -286,10 +286,10 @@ def test_what_was_taken_away_is_missed(entries):
 
 
 OF_OTHERS = [
-    ("search", "train", ("search", "space", "train_with")),
+    ("search", "train", ("search", "search_with", "space", "train_with")),
     ("train", "search", ("checkpoint", "clip", "optimizer", "schedule")),
     ("train", "evaluate", ("clip", "remap", "seed")),
-    ("search", "evaluate", ("remap", "search", "seed", "space", "train_with")),
+    ("search", "evaluate", ("remap", "search", "search_with", "seed", "space", "train_with")),
     ("evaluate", "train", ("classes", "save_predictions")),
     ("evaluate", "search", ("checkpoint", "classes", "save_predictions")),
 ]
@@ -305,7 +305,7 @@ def test_settings_of_another_entry_point_are_told_as_such(entries, owner, entry,
 
 
 def test_settings_saved_before_recipes_named_their_partner(entries):
-    config = {key: value for key, value in entries["search"].items() if key != "train_with"}
+    config = {key: value for key, value in entries["search"].items() if key not in ("train_with", "search_with")}
     assert check_types(OmegaConf.create(config), "search") is None
     with pytest.raises(ConfigError, match=r"^search, space: settings of search\.py"):
         check_types(OmegaConf.create(config), "train")
