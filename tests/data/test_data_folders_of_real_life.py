@@ -179,3 +179,28 @@ def test_a_picture_that_is_nowhere(coco):
     (coco.root / "train2017" / "0003.jpg").symlink_to("/nowhere")
     kinds = found(CocoDataModule(coco.root, size=[32, 32], num_workers=0))
     assert kinds == [(Kind.MISSING, f"000{k}.jpg: is missing; restore it or remove its entry") for k in (0, 3)]
+
+
+def test_train_ids_under_the_classes_of_label_ids(tmp_path):
+    streets = Streets(tmp_path / "streets")
+    for k in range(6):
+        streets.add("train", f"{('aachen', 'ulm')[k % 2]}/{k:02d}", (40, 64), seed=k, ids=(0, 1, 10, 11, 13, 255))
+    what = "no label file has an id over 18, as if they held trainIds, where data.classes names labelIds"
+    assert what in [p.what for p in examine(streets.module(classes=None)).problems["training"]]
+    assert [kind for kind, _ in found(streets.module(classes={"road": 0, "rest": [1, 10, 11, 13]}))] == []
+    for path in [*(streets.root / "gtFine").rglob("*.png")]:
+        path.rename(path.with_name(path.name.replace("labelIds", "labelTrainIds")))
+    line = refusal(streets.module(classes=None, label_suffix="_gtFine_labelTrainIds.png"))
+    assert "hold trainIds, but data.classes names labelIds; set data.label_suffix=_gtFine_labelIds.png" in line
+
+
+def test_pictures_that_are_their_own_label_files(tmp_path):
+    streets = Streets(tmp_path / "streets")
+    line = refusal(streets.module(images_folder="gtFine", image_suffix="_gtFine_labelIds.png"))
+    assert line.endswith(
+        "gtFine/train: pictures and label files are the same files; set data.labels_folder or data.label_suffix "
+        "to those of the masks"
+    )
+    line = refusal(streets.module(label_suffix=".png"))
+    assert "no picture has a label file in" in line
+    assert line.endswith(f"or the suffixes of the two; there is no {streets.root}/gtFine/train/aachen/00.png")

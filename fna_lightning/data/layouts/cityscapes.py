@@ -26,7 +26,7 @@ from fna_lightning.data.checking.folders import check_folder, check_root, files_
 from fna_lightning.data.checking.images import read_image, read_labels
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
 from fna_lightning.data.datasets import EpochDataset
-from fna_lightning.data.label_maps import LabelFiles, LabelMap, build_label_map
+from fna_lightning.data.label_maps import CITYSCAPES_CLASSES, LabelFiles, LabelMap, build_label_map
 from fna_lightning.errors import DataError
 
 
@@ -71,6 +71,11 @@ class FilePairs:
         """
         pictures = _names(self.images, self.image_suffix, "image_suffix")
         labels = _names(self.labels, self.label_suffix, "label_suffix")
+        if not pictures & labels:
+            what = f"no picture has a label file in {self.labels}"
+            mend = "set data.images_folder and data.labels_folder, or the suffixes of the two; there is no "
+            mend += str(self.label(min(pictures)))
+            raise SetError(Problem(Kind.SET, self.images, what, mend))
         for name in sorted(pictures - labels):
             what = f"has no label file {self.label(name)}"
             problems.append(Problem(Kind.NO_LABELS, self.image(name), what))
@@ -295,6 +300,11 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
         """Resize only, if at all."""
         return segmentation_evaluation(self.resize)
 
+    def _goes_by_label_ids(self) -> bool:
+        """Whether the classes are Cityscapes' own."""
+        ids = dict(zip(self.label_map.class_names, self.label_map.class_ids, strict=True))
+        return ids == {name: (label_id,) for name, label_id in CITYSCAPES_CLASSES.items()}
+
     def _build(self, key: str, split: str, problems: Problems) -> CityscapesSegmentation:
         """The set of a split, set by the config key `data.<key>`, as validation transforms it."""
         check_root(self.root, self.images_folder / split)
@@ -304,11 +314,15 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
         for folder, folder_key in ((self.images_folder, "images_folder"), (self.labels_folder, "labels_folder")):
             check_folder(folder, folder_key)
             check_folder(folder / split, key)
+        if (files.images, self.image_suffix) == (files.labels, self.label_suffix):
+            what = "pictures and label files are the same files"
+            mend = "set data.labels_folder or data.label_suffix to those of the masks"
+            raise SetError(Problem(Kind.SET, files.images, what, mend))
+        if "trainids" in self.label_suffix.lower() and self._goes_by_label_ids():
+            what = f"files that end in {self.label_suffix} hold trainIds, but data.classes names labelIds"
+            raise SetError(Problem(Kind.SET, files.labels, what, "set data.label_suffix=_gtFine_labelIds.png"))
         names = files.names(problems)
         problems.settle()
-        if not names:
-            what = f"no picture has a label file in {files.labels}"
-            raise SetError(Problem(Kind.SET, files.images, what, "set data.images_folder and data.labels_folder"))
         dataset = CityscapesSegmentation(files, names, self.label_map, self.eval_transform(), self.random_seed)
         good = check_images(dataset, None, self.check_images, problems)
         pictures = int(np.count_nonzero(good))
@@ -318,12 +332,21 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
             words = words if pictures in (0, len(good)) else "pictures with their label files"
             what = f"none of the {len(good)} {words} is usable"
             problems.append(Problem(Kind.SET, where, what, "mend what is wrong with them"))
+        elif self._goes_by_label_ids() and _may_be_train_ids(dataset.pixels):
+            what = "no label file has an id over 18, as if they held trainIds, where data.classes names labelIds"
+            problems.append(Problem(Kind.TRAIN_IDS, files.labels, what))
         elif dataset.pixels.any() and len(dataset.unseen_classes()) == len(dataset.class_names):
             use = "learn from" if key.startswith("train") else "score"
             what = f"no label file has a pixel of any class to {use}: all are ignored"
             problems.append(Problem(Kind.SET, files.labels, what, "correct data.classes or the files"))
         dataset.names = dataset.names[good]
         return dataset
+
+
+def _may_be_train_ids(pixels: np.ndarray) -> bool:
+    """Whether counted ids (256,) are of those that stand for the 19 classes in training, 255 for the others."""
+    ids = np.flatnonzero(pixels[:IGNORED_LABEL])
+    return len(ids) > 1 and ids.max() < len(CITYSCAPES_CLASSES) and ids.min() < min(CITYSCAPES_CLASSES.values())
 
 
 def _names(folder: Path, suffix: str, key: str) -> set[str]:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import glob
+import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from multiprocessing.pool import ThreadPool
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 import numpy as np
 
 from fna_lightning.data.checking.checks import THREADS
+from fna_lightning.data.checking.folders import near, there_are
 from fna_lightning.data.checking.problems import Kind, Position, Problem, Problems, SetError
 from fna_lightning.data.layouts.annotations import CocoAnnotations
-from fna_lightning.data.layouts.boxes import Mask, are_fractions, box_faults
+from fna_lightning.data.layouts.boxes import Mask, are_fractions, box_faults, repeated
 from fna_lightning.data.layouts.voc_xml import CORNERS, VocImage, VocObject, XmlError, parse_annotation
 
 _CHUNK = 64  # files
+_OF_CLASS = re.compile(r"\s(-1|0|1)$")
 
 
 class _Entry(NamedTuple):
@@ -68,16 +70,18 @@ def read_image_sets(
     """
     source = list_file(root, sets[0])
     entries = _distinct(root, sets, key, problems)
-    images = _read_all(entries, problems)
+    images = _read_all(root, entries, problems)
     found = _collect(entries, images, one_based)
     names = tuple(sorted({item.name for item in found.objects}) if classes is None else classes)
-    if not names:
+    if not names and any(images):
         problems.settle()
         raise SetError(
             Problem(Kind.SET, source, "lists no image with objects", "name the classes by data.classes")
         )
     sizes = np.array([image.size if image else (0, 0) for image in images], np.int64)
     good = _check_objects(found, names, sizes, problems)
+    if one_based:
+        _note_border(found, problems)
     readable = np.array([image is not None for image in images])
     for number, usable, of_what in ((len(entries), readable, "images"), (len(found.objects), good, "objects")):
         if number and not usable.any():
@@ -143,21 +147,29 @@ def _lines(file: Path, key: str) -> Iterator[tuple[int, str]]:
         text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         mend = f"set data.root to the folder that holds those of the years, and data.{key}"
+        mend += there_are(file.parent, ".txt")
         raise SetError(Problem(Kind.SET, file, "no such image set", mend)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SetError(Problem(Kind.SET, file, f"cannot be read ({error})", "restore the file")) from None
+    except UnicodeDecodeError as error:
+        what = f"cannot be read (byte {error.start} is no text in UTF-8: {error.reason})"
+        raise SetError(Problem(Kind.SET, file, what, "restore the file or save it in UTF-8")) from None
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+        raise SetError(Problem(Kind.SET, file, what, "restore the file")) from None
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if not lines:
         raise SetError(Problem(Kind.SET, file, "lists no images", "write their names into it, one a line"))
+    if all(_OF_CLASS.search(line) for _, line in lines):
+        what = "is the list of a class, with 1, -1 or 0 behind every name"
+        raise SetError(Problem(Kind.SET, file, what, f"give the list of all images by data.{key}"))
     yield from lines
 
 
-def _read_all(entries: Sequence[_Entry], problems: Problems) -> list[VocImage | None]:
+def _read_all(root: Path, entries: Sequence[_Entry], problems: Problems) -> list[VocImage | None]:
     """What the annotation files say; None where a file cannot be used. Problems are noted in the files' order."""
     images: list[VocImage | None] = []
     # Only reading is left to threads: it waits for the disk, whereas parsing holds the interpreter.
     with ThreadPool(THREADS) as pool:
-        for entry, content in zip(entries, pool.imap(_content, entries, _CHUNK), strict=True):
+        for entry, content in zip(entries, pool.imap(partial(_content, root), entries, _CHUNK), strict=True):
             try:
                 if isinstance(content, XmlError):
                     raise content
@@ -174,11 +186,15 @@ def _read_all(entries: Sequence[_Entry], problems: Problems) -> list[VocImage | 
     return images
 
 
-def _content(entry: _Entry) -> bytes | XmlError:
+def _content(root: Path, entry: _Entry) -> bytes | XmlError:
     try:
         return entry.file.read_bytes()
     except FileNotFoundError:
-        return XmlError(Kind.NO_ANNOTATION, "is missing")
+        bare = PureWindowsPath(entry.name)  # which knows both kinds of separators
+        folder = root / entry.folder / "Annotations"
+        found = near(folder / bare.name) or near(folder / bare.stem)
+        mend = f"there is {found}: write its name, without the ending, into the list" if found else ""
+        return XmlError(Kind.NO_ANNOTATION, "is missing", mend=mend)
     except (OSError, ValueError) as error:  # the latter for a name that no file system has
         return XmlError(Kind.NO_ANNOTATION, f"cannot be read ({error})")
 
@@ -192,8 +208,8 @@ def _picture(root: Path, entry: _Entry, image: VocImage | None) -> str:
     """File name relative to `root`; where the annotations cannot be read, that of whatever is called so."""
     name = image.picture if image else entry.name
     if image is None:
-        called_so = (root / entry.folder / "JPEGImages").glob(f"{glob.escape(name)}.*")
-        name = next((path.name for path in called_so), name)
+        found = near(root / entry.folder / "JPEGImages" / name)
+        name = found or name
     return "/".join(filter(None, [entry.folder, "JPEGImages", name]))
 
 
@@ -206,6 +222,21 @@ def _collect(entries: Sequence[_Entry], images: Sequence[VocImage | None], one_b
         np.array([index for index, _ in rows], np.int64),
         corners_to_boxes(corners, one_based),
     )
+
+
+def _numbers(objects: Sequence[VocObject]) -> np.ndarray:
+    """(M,) int64: one number a class."""
+    number: dict[str, int] = {}
+    return np.array([number.setdefault(item.name, len(number)) for item in objects], np.int64)
+
+
+def _note_border(found: _Boxes, problems: Problems) -> None:
+    """Note, all in one line, boxes whose first pixel would be number 0 where pixels count from 1."""
+    before = np.flatnonzero((found.boxes[:, :2] == -1).any(axis=1))
+    if len(before):
+        what = f"{len(before)} object(s) have a corner at 0, the first from here on, though corners count from 1"
+        line = partial(Position, found.objects[before[0]].line, None)
+        problems.append(Problem(Kind.BORDER, found.files[before[0]], what, position=line))
 
 
 def _check_objects(found: _Boxes, classes: Sequence[str], sizes: np.ndarray, problems: Problems) -> np.ndarray:
@@ -239,6 +270,8 @@ def _check_objects(found: _Boxes, classes: Sequence[str], sizes: np.ndarray, pro
         corners = found.objects[0].corners
         what = f"most of the {len(found.boxes)} boxes lie within a single pixel; the first has corners {corners}"
         problems.append(Problem(Kind.FRACTIONS, found.files[0], what))
+    again = repeated(np.column_stack([found.image_of, _numbers(found.objects), found.boxes]))
+    note(Kind.REPEATED_BOX, again & ~unknown, "object {name} has the box {box} of one before")
     for kind, bad, fault in box_faults(found.boxes, size):
         note(kind, bad & ~unknown, f"object {{name}} has the box {{box}} {fault}")
     return good

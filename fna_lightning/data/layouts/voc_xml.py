@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import NoReturn
 from xml.parsers import expat
 
@@ -155,8 +155,8 @@ class _Reader:
         except expat.ExpatError as error:
             reason = expat.ErrorString(error.code)
             raise XmlError(Kind.ENTRY, f"is not XML ({reason})", error.lineno, _RESTORE) from None
-        except (ValueError, LookupError) as error:  # in an encoding that Python does not have
-            raise XmlError(Kind.ENTRY, f"is not XML ({error})", mend=_RESTORE) from None
+        except (ValueError, LookupError) as error:  # in an encoding that expat or Python does not have
+            raise XmlError(Kind.ENTRY, f"is not XML ({error})", mend="save it in UTF-8") from None
         finally:
             del self._parser  # which holds this object: without the circle, all of it is freed at once
         return self._open[0].children[0]
@@ -186,7 +186,9 @@ def _picture(root: _Element, name: str) -> str:
     path = PurePosixPath(stated)
     if path.name != stated or path.stem != name:
         what = f"says it belongs to {reprlib.repr(stated)}, but is called {name}.xml"
-        raise XmlError(Kind.ENTRY, what, element.line if element else None, "give both the same name")
+        bare = PureWindowsPath(stated)  # which knows both kinds of separators
+        mend = f"write {bare.name} alone" if bare.stem == name else "give both the same name"
+        raise XmlError(Kind.ENTRY, what, element.line if element else None, mend)
     return stated
 
 
