@@ -8,6 +8,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import typing
 from pathlib import Path
 
 import yaml
@@ -87,14 +88,19 @@ def names():
         for name in public(package):
             thing, place = getattr(package, name), f"{package.__name__}.{name}"
             yield f"{place}{arguments(thing)}"
-            if inspect.isclass(thing) and (own := sorted(part for part in vars(thing) if part[0] != "_")):
+            if is_class(thing) and (own := sorted(part for part in vars(thing) if part[0] != "_")):
                 yield f"{place}: {', '.join(own)}"
+
+
+def is_class(thing):
+    """Not such as list[int], which Python 3.10 takes for one."""
+    return inspect.isclass(thing) and typing.get_origin(thing) is None
 
 
 def arguments(thing):
     """Names and plain defaults; nothing for what is not called, or is constructed as a library says."""
     owner = thing
-    if inspect.isclass(thing):
+    if is_class(thing):
         owner = next((base for base in thing.__mro__ if "__init__" in vars(base)), object)
     ours = callable(thing) and owner.__module__.startswith("fna_lightning")
     if not ours or getattr(thing, "_is_protocol", False):

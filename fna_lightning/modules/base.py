@@ -18,6 +18,9 @@ from fna_lightning.modules.evaluation import EvaluationModule
 from fna_lightning.modules.guard import StepGuard, name_batch
 from fna_lightning.tasks.base import Task
 
+_OF_PARAMETERS = frozenset(
+    ("momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "square_avg", "grad_avg")
+)  # states of torch's optimisers
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 """Parameters, or groups of them as torch's optimisers take them -> optimiser; a partial from the configuration."""
 ScheduleFactory = Callable[..., LRScheduler]
@@ -83,6 +86,24 @@ class AdaptationModule(EvaluationModule):
         except RuntimeError as error:
             reason = " ".join(" ".join(str(error).splitlines()[1:2]).split())[:200]
             raise CheckpointError(f"the checkpoint is of another network: {reason}; give the run's own") from error
+
+    def on_train_start(self) -> None:
+        """Require that what was restored of the optimisers is of the parameters' shapes.
+
+        Raises:
+            CheckpointError: where it is not, which torch would notice late or, where shapes broadcast, never.
+        """
+        names = {id(parameter): name for name, parameter in self.named_parameters()}
+        for optimizer in self.trainer.optimizers:
+            for parameter, state in optimizer.state.items():
+                for key, value in state.items():
+                    odd = isinstance(value, Tensor) and value.shape != parameter.shape
+                    if key in _OF_PARAMETERS and (odd or not isinstance(value, Tensor | None)):
+                        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                        raise CheckpointError(
+                            f"the checkpoint has {key} {shape} for {names.get(id(parameter), 'a parameter')} "
+                            f"{tuple(parameter.shape)}; give a run's own checkpoint as it was written"
+                        )
 
     def note_losses(self, prefix: str, losses: dict[str, Tensor]) -> None:
         """Keep loss terms under `prefix/`, for the log."""

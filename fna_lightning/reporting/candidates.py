@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fna_lightning.errors import UserError
+from fna_lightning.reporting.series import without_nul
 
 CANDIDATES = "candidates.csv"
 _HEAD = ("candidate", "generation", "path")
@@ -41,7 +42,7 @@ def read_candidates(path: str | os.PathLike[str]) -> Candidates:
         UserError: where it is no such table, or has no row yet.
     """
     with Path(path).open(newline="", encoding="utf-8", errors="replace") as file:
-        head, *lines = list(csv.reader(file)) or [[]]
+        head, *lines = list(csv.reader(without_nul(file))) or [[]]
     if tuple(head[:3]) != _HEAD or len(head) < 5 or head[-1] != "score":
         raise UserError(f"{os.fspath(path)}: is no table of candidates")
     rows = [row for line in lines if len(line) == len(head) and (row := _row(line)) is not None]

@@ -26,6 +26,7 @@ from fna_lightning.reporting.pictures import (
     to_png,
 )
 from fna_lightning.reporting.results import monitored, read_results
+from fna_lightning.reporting.series import without_nul
 from fna_lightning.reporting.tables import cost_lines
 from fna_lightning.reporting.units import count_text, metric_text
 
@@ -205,7 +206,7 @@ def _remapping(path: Path) -> str:
     if not path.exists():
         return ""
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        counts = Counter(row.get("how") or "unknown" for row in csv.DictReader(file))
+        counts = Counter(row.get("how") or "unknown" for row in csv.DictReader(without_nul(file)))
     if not counts:
         return ""
     total = sum(counts.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ def read_series(path: str | Path, by: str = "step") -> dict[str, Series]:
         return {}
     columns: dict[str, dict[float, float]] = {}
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        for row in csv.DictReader(file, restval=""):
+        for row in csv.DictReader(without_nul(file), restval=""):
             iteration = _number(row.get(by))
             if iteration is None or not math.isfinite(iteration):
                 continue
@@ -42,6 +43,11 @@ def read_series(path: str | Path, by: str = "step") -> dict[str, Series]:
                 if name and name != by and value is not None:
                     columns.setdefault(name, {})[iteration] = value
     return {name: _sorted(points) for name, points in columns.items()}
+
+
+def without_nul(lines: Iterable[str]) -> Iterator[str]:
+    """The lines without zero bytes, which a crashed machine leaves and Python 3.10 reads no CSV file with."""
+    return (line.replace("\0", "") for line in lines)
 
 
 def smoothed(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:

@@ -31,6 +31,7 @@ from fna_lightning.runs.composition import bring_up_to_date
 from fna_lightning.runs.folder import plain
 from fna_lightning.runs.processes import count_devices
 from fna_lightning.runs.schema import ENTRIES
+from fna_lightning.runs.validation import is_group
 from fna_lightning.settings import Group
 from fna_lightning.targets import resolve_target
 
@@ -290,7 +291,7 @@ def _schema(entry: str, group: str) -> type[Group] | None:
     """The class that describes a group of an entry point, or its settings themselves."""
     schema = ENTRIES[entry]
     kind = typing.get_type_hints(schema).get(group) if group else schema
-    return kind if inspect.isclass(kind) and issubclass(kind, Group) else None
+    return kind if is_group(kind) else None
 
 
 def _short(key: str, settings: Settings) -> str:

@@ -19,6 +19,7 @@ from fna_lightning.costs import CostTable, Limits, tabulate
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules import ActivePathStrategy, searched_part
 from fna_lightning.runs import build, datasets
+from fna_lightning.runs.checkpoint_io import restoring
 from fna_lightning.runs.folder import begin, conclude, next_command, save_config
 from fna_lightning.runs.resume import check_same_data
 from fna_lightning.search import CostObjective
@@ -113,7 +114,8 @@ class _Fit:
         )
         self.is_first_rank = trainer.is_global_zero
         save_config(config, folder)
-        trainer.fit(module, datamodule=data, ckpt_path=self._resumed)
+        with restoring(trainer, self._resumed):
+            trainer.fit(module, datamodule=data, ckpt_path=self._resumed)
 
 
 def _check(config: DictConfig) -> None:

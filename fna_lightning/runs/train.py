@@ -13,6 +13,7 @@ from fna_lightning.callbacks import BatchNormCalibration, Timekeeper
 from fna_lightning.modules import ParameterAdaptation
 from fna_lightning.reporting.tables import relative_path
 from fna_lightning.runs import build, datasets
+from fna_lightning.runs.checkpoint_io import restoring
 from fna_lightning.runs.folder import begin, conclude, save_config
 from fna_lightning.runs.resume import check_same_data
 from fna_lightning.runs.samples import sample_pictures
@@ -63,7 +64,8 @@ def train(config: DictConfig) -> float:
     trainer = build.build_trainer(config, folder, callbacks, gradient_clip_val=config.clip)
     save_config(config, folder)
     save_parts(parts, folder)
-    trainer.fit(module, datamodule=data, ckpt_path=resumed)
+    with restoring(trainer, resumed):
+        trainer.fit(module, datamodule=data, ckpt_path=resumed)
     if scored:
         trainer.validate(module, datamodule=data, verbose=False)
     scores = module.scores or {task.monitor: math.nan}

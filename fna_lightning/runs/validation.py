@@ -74,7 +74,7 @@ def how_to_add(key: str, beside: Mapping[Any, Any]) -> str | None:
     if not isinstance(beside.get("_target_"), str):
         return None
     entries = (typing.get_type_hints(schema).get(group) for schema in ENTRIES.values())
-    schema = next((part for kind in entries for part in _alternatives(kind) if _is_group(part)), Built)
+    schema = next((part for kind in entries for part in _alternatives(kind) if is_group(part)), Built)
     if name in schema.given and name in _fields(Strategy):
         return f"give strategy.{name}=<value>"
     kind = _keys(group, beside, schema)[0].get(name)
@@ -173,7 +173,7 @@ def _check(key: str, value: Any, kind: Any) -> None:
     if value == _MISSING:
         return  # named where it is needed
     alternatives = _alternatives(kind)
-    schema = next((part for part in alternatives if _is_group(part)), None)
+    schema = next((part for part in alternatives if is_group(part)), None)
     of_groups = next((part for part in alternatives if _holds_groups(part)), None)
     if isinstance(value, Mapping) and schema is not None:
         _check_group(key, value, schema)
@@ -193,17 +193,23 @@ def _alternatives(kind: Any) -> tuple[Any, ...]:
     return typing.get_args(kind) if typing.get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
-def _is_group(kind: Any) -> bool:
-    return inspect.isclass(kind) and issubclass(kind, Group)
+def is_group(kind: Any) -> bool:
+    """Whether a setting's type is a group of settings."""
+    return _is_class(kind) and issubclass(kind, Group)
+
+
+def _is_class(kind: Any) -> bool:
+    """Whether it is one, and not such as list[int], which Python 3.10 takes for one."""
+    return inspect.isclass(kind) and typing.get_origin(kind) is None
 
 
 def _holds_groups(kind: Any) -> bool:
-    return typing.get_origin(kind) is dict and _is_group(typing.get_args(kind)[1])
+    return typing.get_origin(kind) is dict and is_group(typing.get_args(kind)[1])
 
 
 def _is_object(kind: Any) -> bool:
     """Whether it can only be built by a `_target_`."""
-    return kind is Any or (inspect.isclass(kind) and kind not in _WORDS and not _is_group(kind))
+    return kind is Any or (_is_class(kind) and kind not in _WORDS and not is_group(kind))
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -226,7 +232,7 @@ def _fits(value: Any, kind: Any) -> bool:
     if inspect.isclass(origin) and issubclass(list, origin):
         return isinstance(value, list) and all(_fits(item, parts[0]) for item in value)
     # Objects of other classes cannot be written in a configuration; anything else is not judged.
-    return not inspect.isclass(kind)
+    return not _is_class(kind)
 
 
 def _is_plain(value: Any, kind: type) -> bool:
@@ -252,7 +258,7 @@ def _describe(kind: Any) -> str:
         return f"a list of {len(parts)}: " + "; ".join(map(_describe, parts))
     if inspect.isclass(origin) and issubclass(origin, Mapping):
         return f"a mapping, each key {_describe(parts[0])} and each value {_describe(parts[1])}"
-    if _is_group(kind):
+    if is_group(kind):
         return "a group of settings"
     return f"a list, each {_describe(parts[0])}" if parts else "another value"
 

@@ -16,6 +16,9 @@ JPEG = frozenset({6, 7})
 PACKINGS = frozenset({1, 2, 3, 4, 5, *JPEG, 8, 32771, 32773, 32946})
 """What is decoded: plain, fax, LZW, JPEG, deflate, padded words, PackBits, deflate by its older number."""
 
+REPEATED = -1
+"""In place of a tag: that of one which stands twice."""
+
 _WHOLE = 1  # of `FORMAT`: whole numbers without a sign
 _FORMATS = {2: "signed whole numbers", 3: "floating-point numbers"}
 _DEPTHS = frozenset({1, 2, 4, 8, 16})  # bits of a channel that are decoded
@@ -59,7 +62,11 @@ def tables(content: bytes) -> Iterator[dict[int, Field]]:
     while 0 < at < len(content) and at not in seen:
         seen.add(at)
         end = at + head + step * number(at, head)
-        yield {number(entry, 2): field(entry) for entry in range(at + head, min(end, len(content)), step)}
+        table: dict[int, Field] = {}
+        for entry in range(at + head, min(end, len(content)), step):
+            tag = number(entry, 2)
+            table[REPEATED if tag in table else tag] = field(entry)
+        yield table
         at = number(end, word)
 
 
@@ -85,6 +92,8 @@ def refusal(table: dict[int, Field]) -> str | None:
     """
     packing, colours = first(table, PACKING, 1), first(table, COLOURS, 1)
     bits, samples = first(table, BITS, 1), first(table, SAMPLES, 1)
+    if REPEATED in table:
+        return "is a TIFF with a tag that stands twice, of which programs take the one or the other"
     if packing not in PACKINGS:
         return f"is a TIFF of a compression (number {packing}) that is not decoded"
     if colours not in SAMPLES_OF:
