@@ -78,7 +78,8 @@ def read_file(path: str | Path) -> dict[str, Any]:
                 metadata = file.metadata() or {}
             return {**metadata, "state_dict": load_file(path)}
         # By its name alone, torch would take it for safetensors'; what it warns of is refused here.
-        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not start.startswith(_TORCHS):
