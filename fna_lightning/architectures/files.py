@@ -34,7 +34,7 @@ def load_parts(source: str | Path) -> Parts:
     """
     path = _find(source)
     try:
-        return parse_parts(path.read_text(encoding="utf-8"))
+        return parse_parts(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise ArchitectureError(f"{path}: cannot be read as text ({error})") from error
     except ArchitectureError as error:

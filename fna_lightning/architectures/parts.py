@@ -79,6 +79,7 @@ def parse_parts(text: str) -> Parts:
     if _kind_of(text.lstrip().splitlines()[0]) is not None:
         return _parse_texts(text)
     try:
+        _require_single_keys(yaml.compose(text, yaml.SafeLoader))
         data = yaml.safe_load(text)
     except _YAML_ERRORS as error:
         place = getattr(error, "problem_mark", None)
@@ -88,6 +89,27 @@ def parse_parts(text: str) -> Parts:
     if not isinstance(data, Mapping):
         raise ArchitectureError(f"{text.strip()[:60]!r} is neither an architecture in YAML nor {_text_forms()}")
     return parts_from_dict(data)
+
+
+def _require_single_keys(node: yaml.Node | None) -> None:
+    """Refuse a key that comes twice, of which YAML's reader takes the last without a word.
+
+    Raises:
+        ValueError: naming it.
+    """
+    todo, seen = [node], set()
+    while todo:
+        node = todo.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            if twice := [key for key in keys if keys.count(key) > 1]:
+                raise ValueError(f"the key {twice[0]} comes twice")
+            todo += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            todo += node.value
 
 
 def backbone_or_only(parts: Mapping[str, Architecture]) -> Architecture:

@@ -15,6 +15,7 @@ from fna_lightning.architectures import (
     published_names,
     save_architecture,
 )
+from fna_lightning.architectures.parts import architecture_yaml
 from fna_lightning.errors import ArchitectureError
 
 PUBLISHED = {
@@ -306,3 +307,17 @@ def test_numbers_by_stage(mobilenet):
 def test_operations_of_other_forms(text):
     with pytest.raises(ArchitectureError, match="unknown operation"):
         Operation.parse(text)
+
+
+@pytest.mark.parametrize("change", [lambda t: t, lambda t: t.replace("\n", "\r\n")], ids=["plain", "line ends"])
+@pytest.mark.parametrize("form", [str, architecture_yaml], ids=["text", "YAML"])
+def test_files_of_other_systems(small, tmp_path, form, change):
+    (tmp_path / "net.txt").write_bytes(b"\xef\xbb\xbf" + change(form(small) + "\n").encode())
+    assert load_architecture(tmp_path / "net.txt") == small
+
+
+def test_a_key_that_comes_twice_is_refused(small, tmp_path):
+    text = architecture_yaml(small)
+    (tmp_path / "net.yaml").write_text(f"{text}stages: []\n")
+    with pytest.raises(ArchitectureError, match=r"net.yaml: is neither YAML nor .*the key stages comes twice"):
+        load_architecture(tmp_path / "net.yaml")

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from cityscapes_trees import Streets
@@ -89,6 +90,12 @@ def test_names_that_look_alike(folders):
     (folders / "train" / "ant").rename(folders / "train" / "\u00e4")
     (folders / "val" / "ant").rename(folders / "val" / "a\u0308")
     assert "only training has 'ä', only validation has 'a\\u0308'" in refusal(module(folders))
+
+
+def test_a_home_that_the_shell_left_as_it_is():
+    home = Path("~/sets/mine").expanduser()
+    mend = f"write {home}: within a word, shells leave ~ as it is"
+    assert refusal(module("~/sets/mine")) == f"~/sets/mine: no such folder; {mend}"
 
 
 @pytest.mark.parametrize("name", ["valid", "Val", "validation"])

@@ -53,6 +53,8 @@ def check_folder(folder: Path, key: str) -> None:
     """
     mend = f"set data.{key} to where the data set lies"
     if not folder.is_dir():
+        if folder.parts[:1] == ("~",):
+            mend = f"write {folder.expanduser()}: within a word, shells leave ~ as it is"
         raise SetError(Problem(Kind.SET, folder, "no such folder", f"{mend}{there_are(folder.parent)}"))
     with os.scandir(folder) as entries:
         if next(entries, None) is None:
