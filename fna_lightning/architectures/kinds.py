@@ -69,6 +69,10 @@ class Architecture(ABC):
     @abstractmethod
     def __str__(self) -> str: ...
 
+    def shares_weights_with(self, other: Architecture) -> bool:
+        """Whether tensors of equal names and shapes mean the same in a network of `other`."""
+        return self.kind == other.kind
+
     def levels(self, output_stride: int | None = None) -> tuple[Level, ...]:
         """The feature maps that other parts may read, in the order in which they are computed; a head has none.
 

@@ -118,6 +118,10 @@ class ShuffleArchitecture(Architecture):
                     f"stage {number} layer {place} is {name!r}: choose {', '.join(CANDIDATES)}"
                 )
 
+    def shares_weights_with(self, other: Architecture) -> bool:
+        """See `Architecture.shares_weights_with`: only where channels are split and shuffled alike."""
+        return isinstance(other, ShuffleArchitecture) and self.form == other.form
+
     @property
     def form(self) -> Layout:
         """What `layout` names."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from fna_lightning.blocks import Network
@@ -15,6 +15,8 @@ from fna_lightning.checkpoints import Seed
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules.base import AdaptationModule
 from fna_lightning.remapping import RemapReport, remap
+
+log = logging.getLogger(__name__)
 
 
 class RemappingCallback(Callback):
@@ -56,9 +58,10 @@ class RemappingCallback(Callback):
             if state:
                 report += remap(None, part, self._strategy, state).under(name)
         self.report = report
-        rank_zero_info(str(self.report))
-        if self._report_path is not None and trainer.is_global_zero:
-            self.report.save(self._report_path)
+        if trainer.is_global_zero:
+            log.info("%s", self.report)
+            if self._report_path is not None:
+                self.report.save(self._report_path)
 
     def _state_of(self, network: Network, part: nn.Module) -> dict[str, Tensor] | None:
         """The supernet's tensors of one part of `network`, by their names in there."""

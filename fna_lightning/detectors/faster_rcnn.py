@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,9 @@ from fna_lightning.detectors.postprocess import Selection, suppress
 from fna_lightning.detectors.proposals import ProposalNetwork
 from fna_lightning.distributed import mean_over_ranks
 from fna_lightning.errors import ConfigError
+from fna_lightning.settings import Amount, Count, Limit, Positive, PositiveAmount
+
+Part = Annotated[float, Limit(lambda part: 0 <= part <= 1, "from 0 to 1")]
 
 BACKGROUND = 0
 """The softmax's column for the background; label k is column k + 1."""
@@ -83,7 +86,8 @@ class FasterRCNN(Detector):
         std: see `Detector`.
 
     Raises:
-        ConfigError: a feature map is missing, strides do not double, or there is no class.
+        ConfigError: a feature map is missing, strides do not double, there is no class or no shape of anchors, or
+            the overlaps of anchors contradict each other.
     """
 
     def __init__(
@@ -91,39 +95,44 @@ class FasterRCNN(Detector):
         backbone: Backbone,
         num_classes: int,
         features: Sequence[str] | None = None,
-        fpn_channels: int = 256,
+        fpn_channels: Positive = 256,
         fpn_norm: bool = True,
-        anchor_scale: float = 8.0,
-        anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
-        rpn_positive_iou: float = 0.7,
-        rpn_negative_iou: float = 0.3,
-        rpn_samples: int = 256,
-        rpn_positive_share: float = 0.5,
-        rpn_beta: float = 1 / 9,
-        proposal_nms_threshold: float = 0.7,
-        train_candidates: int = 2000,
-        train_proposals: int = 1000,
-        test_candidates: int = 1000,
-        test_proposals: int = 1000,
-        box_convolutions: int = 4,
-        box_linears: int = 1,
-        box_width: int = 1024,
+        anchor_scale: PositiveAmount = 8.0,
+        anchor_ratios: Sequence[PositiveAmount] = (0.5, 1.0, 2.0),
+        rpn_positive_iou: Part = 0.7,
+        rpn_negative_iou: Part = 0.3,
+        rpn_samples: Positive = 256,
+        rpn_positive_share: Part = 0.5,
+        rpn_beta: Amount = 1 / 9,
+        proposal_nms_threshold: Part = 0.7,
+        train_candidates: Positive = 2000,
+        train_proposals: Positive = 1000,
+        test_candidates: Positive = 1000,
+        test_proposals: Positive = 1000,
+        box_convolutions: Count = 4,
+        box_linears: Positive = 1,
+        box_width: Positive = 1024,
         box_norm: bool = True,
-        box_sampling: int = 2,
-        box_positive_iou: float = 0.5,
-        box_samples: int = 512,
-        box_positive_share: float = 0.25,
-        box_std: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2),
-        box_beta: float = 1.0,
-        score_threshold: float = 0.05,
-        nms_threshold: float = 0.5,
-        max_detections: int = 100,
+        box_sampling: Count = 2,
+        box_positive_iou: Part = 0.5,
+        box_samples: Positive = 512,
+        box_positive_share: Part = 0.25,
+        box_std: tuple[PositiveAmount, PositiveAmount, PositiveAmount, PositiveAmount] = (0.1, 0.1, 0.2, 0.2),
+        box_beta: Amount = 1.0,
+        score_threshold: Amount = 0.05,
+        nms_threshold: Part = 0.5,
+        max_detections: Positive = 100,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
     ) -> None:
         super().__init__(backbone, num_classes, mean, std)
         self.features = tuple(features or list(backbone.out_channels)[-4:])
         channels, strides = feature_maps(backbone, self.features)
+        if not anchor_ratios or rpn_negative_iou > rpn_positive_iou:
+            raise ConfigError(
+                f"detector.anchor_ratios={list(anchor_ratios)} must name one, and detector.rpn_negative_iou="
+                f"{rpn_negative_iou} must not exceed detector.rpn_positive_iou={rpn_positive_iou}"
+            )
         if any(2 * before != after for before, after in pairwise(strides)):
             raise ConfigError(f"detector.strides={strides}: a pyramid needs each to be twice the one before")
         norm = nn.BatchNorm2d if fpn_norm else None

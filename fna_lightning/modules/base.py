@@ -36,6 +36,7 @@ class AdaptationModule(EvaluationModule):
         iteration: batches trained on so far; Lightning's `global_step` counts the steps of every optimiser.
         losses: the terms of the last step by their names in the log, on the device.
         guard: decides on every update.
+        architecture_text: the architectures of the network's parts, in YAML.
         save_at_once: whether the iteration that has just ended was so long that it shall not be lost.
     """
 
@@ -53,7 +54,7 @@ class AdaptationModule(EvaluationModule):
         self.save_at_once = False
         self.guard = guard or StepGuard()
         self._random_seed = random_seed
-        self._architecture_text = architecture_text
+        self.architecture_text = architecture_text
 
     @property
     def backbone(self) -> Backbone:
@@ -62,7 +63,7 @@ class AdaptationModule(EvaluationModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep beside the weights what they are of: architecture, as YAML text, classes, data and counts."""
-        checkpoint["architecture"] = self._architecture_text
+        checkpoint["architecture"] = self.architecture_text
         data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         checkpoint["class_names"] = list(data.class_names)
         checkpoint["data"] = data.totals()

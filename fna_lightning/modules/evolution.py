@@ -11,11 +11,15 @@ import torch
 from fna_lightning.blocks import Network, reestimate_statistics, without_synchronisation
 from fna_lightning.data.sampling import sample_seed
 from fna_lightning.distributed import alone, gather_objects
+from fna_lightning.errors import ConfigError
 from fna_lightning.modules.evolution_data import Candidate, EvolutionData
 from fna_lightning.modules.guard import StepGuard
 from fna_lightning.modules.supernet import SupernetAdaptation, WeightTraining
 from fna_lightning.search import Draw, Evolution
 from fna_lightning.tasks.base import Metric, Task
+
+_NOTHING_TO_FIND = -1.0
+"""COCO's value of a figure that no annotation counts for; a mean over no class is not a number."""
 
 
 class EvolutionAdaptation(SupernetAdaptation):
@@ -65,6 +69,7 @@ class EvolutionAdaptation(SupernetAdaptation):
             super().training_step(batch, index)
             return
         block = self.evolution.block(self.trainer.world_size)
+        self.save_at_once = bool(block)
         if block:  # a small space may be used up before the budget is
             mine = self._score(block[self.global_rank]) if self.global_rank < len(block) else math.nan
             told = gather_objects((mine, self.guard.asked_to_stop()))
@@ -74,7 +79,6 @@ class EvolutionAdaptation(SupernetAdaptation):
             self.progress = self._standing()
         self.losses = {}
         self.iteration += 1
-        self.save_at_once = True
 
     def _standing(self) -> dict[str, Any]:
         """For the progress bar."""
@@ -88,8 +92,12 @@ class EvolutionAdaptation(SupernetAdaptation):
 
     @torch.no_grad()
     def _score(self, path: tuple[int, ...]) -> float:
-        """The monitored figure of one path on the held-out images, in full precision."""
-        data = cast("EvolutionData", self.trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]
+        """The monitored figure of one path on the held-out images, in full precision.
+
+        Raises:
+            ConfigError: where nothing is annotated in these images.
+        """
+        data = self._data()
         self._fitness = self._fitness or self.task.metric(data.held)
         self.choices.set_path(path)
         kept = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
@@ -103,7 +111,12 @@ class EvolutionAdaptation(SupernetAdaptation):
                 self._fitness.reset()
                 for batch in map(self._moved, data.scored_batches()):
                     self._fitness.update(self.task.predict(self.network, batch), batch)
-                return float(self._fitness.compute()[self.task.monitor])
+                score = float(self._fitness.compute()[self.task.monitor])
+            if math.isnan(score) or score == _NOTHING_TO_FIND:
+                raise ConfigError(
+                    f"search.share={data.share}: in these training images nothing is annotated; give more of them"
+                )
+            return score
         finally:
             for buffer, value in kept:
                 buffer.copy_(value)
@@ -120,8 +133,23 @@ class EvolutionAdaptation(SupernetAdaptation):
         """Keep the scores, which are the whole state of the evolution."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["scores"] = [score for _, score in self.evolution.history]
+        data = self._data()
+        checkpoint["held_out"] = data.share
+        checkpoint["batch_size"] = data.data.batch_size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on behind them."""
+        """Go on behind them.
+
+        Raises:
+            ConfigError: where scores would not compare with those before, or some would never be made.
+        """
         super().on_load_checkpoint(checkpoint)
+        now = {"processes": self.trainer.world_size, "batch_size": self._data().data.batch_size}
+        for key, value in now.items() if checkpoint["scores"] else ():
+            if checkpoint.get(key, value) != value:
+                name = {"processes": "strategy.devices", "batch_size": "data.batch_size"}[key]
+                raise ConfigError(f"{name}: {checkpoint[key]} when candidates began to be scored, now {value}")
         self.evolution.restore(checkpoint["scores"])
+
+    def _data(self) -> EvolutionData:
+        return cast("EvolutionData", self.trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]

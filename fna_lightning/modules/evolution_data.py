@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from fna_lightning.data.base import DataModule
 from fna_lightning.data.loading import EpochLoader, ResumableLoader
+from fna_lightning.errors import ConfigError
 from fna_lightning.search import Evolution
 
 
@@ -46,6 +47,12 @@ class CandidateLoader(ResumableLoader[Candidate]):
         return map(Candidate, range(skipped, self._number))
 
 
+def _again_and_again(loader: EpochLoader) -> Iterator[Any]:
+    """The first epoch's batches without end; loaded anew, since they may be more than memory holds."""
+    while True:
+        yield from loader.batches(0, 0)
+
+
 class EvolutionData(L.LightningDataModule):
     """Batches of the weights' part of the training set in all epochs but the last, which is for candidates.
 
@@ -75,6 +82,11 @@ class EvolutionData(L.LightningDataModule):
         return self.data.totals()
 
     @property
+    def share(self) -> float:
+        """Part of the training images that candidates are scored on."""
+        return self._share
+
+    @property
     def held(self) -> DataModule[Any]:
         """The training set in its two parts, of which every rank reads the whole; known after `setup`."""
         if self._held is None:
@@ -86,10 +98,17 @@ class EvolutionData(L.LightningDataModule):
         self.data.prepare_data()
 
     def setup(self, stage: str) -> None:
-        """Read the data set and divide its training set."""
+        """Read the data set and divide its training set.
+
+        Raises:
+            ConfigError: where no image is left to score candidates on.
+        """
         self.data.setup(stage)
         self._held = self.data.held_out(self._share)
         self._held.trainer = None
+        total = len(self.data.train_dataset or ())
+        if not int(self._share * total):
+            raise ConfigError(f"search.share={self._share}: of {total} training images that is none; give more")
 
     def train_dataloader(self) -> Any:
         """What the present epoch needs."""
@@ -112,7 +131,7 @@ class EvolutionData(L.LightningDataModule):
         They are the same on every rank, as all that scores depend on: whichever rank scores a candidate.
         """
         self._statistics = self._statistics or self.held.train_dataloader()
-        return itertools.islice(itertools.cycle(self._statistics.batches(0, 0)), number)
+        return itertools.islice(_again_and_again(self._statistics), number)
 
     def scored_batches(self) -> DataLoader[Any]:
         """All images that candidates are scored on."""

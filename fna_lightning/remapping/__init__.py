@@ -7,7 +7,7 @@ from fna_lightning.remapping.channels import ChannelMap
 from fna_lightning.remapping.placing import place_seed, place_supernet
 from fna_lightning.remapping.plan import Move, Plan, chosen_layers, plan_from_seed
 from fna_lightning.remapping.remap import remap
-from fna_lightning.remapping.report import Entry, RemapReport
+from fna_lightning.remapping.report import Entry, RemapReport, report_of_supernet
 from fna_lightning.remapping.strategies import STRATEGIES, Strategy
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "place_supernet",
     "plan_from_seed",
     "remap",
+    "report_of_supernet",
 ]

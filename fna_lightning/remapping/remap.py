@@ -13,7 +13,7 @@ from fna_lightning.checkpoints import Seed
 from fna_lightning.errors import CheckpointError
 from fna_lightning.remapping.placing import Placed, place_seed, place_supernet
 from fna_lightning.remapping.plan import no_rule, plan_from_seed
-from fna_lightning.remapping.report import OWN, Entry, RemapReport
+from fna_lightning.remapping.report import OWN, TAKEN, Entry, RemapReport
 from fna_lightning.remapping.strategies import strategy_named
 
 
@@ -79,4 +79,4 @@ def _entry(name: str, own: Tensor, placed: Placed, states: Sequence[Mapping[str,
         return Entry(name, tuple(own.shape), "", (), OWN)
     source, _ = placed[name]
     shape = next(state[source].shape for state in states if source in state)
-    return Entry(name, tuple(own.shape), source, tuple(shape), "copied" if shape == own.shape else "resized")
+    return Entry(name, tuple(own.shape), source, tuple(shape), TAKEN if shape == own.shape else "resized")

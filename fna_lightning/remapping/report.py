@@ -8,9 +8,12 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import nn
+
 from fna_lightning.files import write_text
 
 OWN = "own initialisation"
+TAKEN = "copied"
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,13 @@ class RemapReport:
             shapes = ["x".join(map(str, shape)) for shape in (entry.target_shape, entry.source_shape)]
             writer.writerow([entry.target, shapes[0], entry.source, shapes[1], entry.how])
         write_text(path, buffer.getvalue())
+
+
+def report_of_supernet(network: nn.Module, origin: str, prefix: str) -> RemapReport:
+    """Of a network whose tensors that begin with `prefix` are those of another run's supernet."""
+    entries = []
+    for name, tensor in network.state_dict().items():
+        taken = name.startswith(prefix)
+        shape = tuple(tensor.shape)
+        entries.append(Entry(name, shape, name if taken else "", shape if taken else (), TAKEN if taken else OWN))
+    return RemapReport(origin, "supernet", tuple(entries))

@@ -94,27 +94,32 @@ def save_config(config: DictConfig, folder: Path) -> None:
 
 
 def next_command(config: DictConfig, folder: Path) -> str | None:
-    """The command that goes on from the search in `folder`, by the recipe `search_with` or else `train_with`.
+    """The command that goes on from the run in `folder`, by the recipe `search_with` or else `train_with`.
 
-    `search_with` names a search over the supernet, `train_with` the training of what was found. Settings of the
-    command line are kept where both recipes name the same option; another set's root is left to be filled in.
+    `search_with` names a search over the supernet, `train_with` the training of what was found, or of the network
+    that was trained, on another set. Settings of the command line are kept where both recipes name the same
+    option, those of the space where it is searched again; another set's root is left to be filled in.
 
-    None where the search's recipe names neither, and for a search that was started from a saved configuration:
-    what its data are is not on its command line.
+    None where the recipe names neither, and for a run that was started from a saved configuration: what its data
+    are is not on its command line.
     """
     choices = HydraConfig.get().runtime.choices
     recipe = config.get("search_with") or config.get("train_with")
     if recipe is None or "experiment" not in choices:
         return None
-    entry, key = ("search", "search.supernet") if config.get("search_with") else ("train", "architecture")
+    goes_on, place = bool(config.get("search_with")), relative_path(folder)
+    entry = "search" if goes_on else "train"
+    handed_over = [f"search.supernet={place}"] if goes_on else [f"architecture={place}"]
+    if "search" not in config:
+        handed_over.append(f"seed.weights={place}")
     here, there = _options_of(choices["experiment"]), _options_of(recipe)
     alike = [name for name in ("data", "detector", "seed") if here.get(name) == there.get(name)]
-    kept = ["strategy", "logger", *alike]
+    kept = ["strategy", "logger", *alike, *(["architecture", "space"] if goes_on else [])]
     overrides = [
         text for text in HydraConfig.get().overrides.task if text.lstrip("+~").split("=")[0].split(".")[0] in kept
     ]
-    command = ["python", f"{entry}.py", f"experiment={recipe}", f"{key}={relative_path(folder)}"]
-    return shlex.join([*command, *overrides]) + ("" if "data" in kept else " data.root=<folder>")
+    root = [] if "data" in kept else ["data.root=<folder>"]
+    return shlex.join(["python", f"{entry}.py", f"experiment={recipe}", *handed_over, *overrides, *root])
 
 
 def _options_of(recipe: str | None) -> dict[str, str]:

@@ -257,6 +257,8 @@ class TrainSettings(Settings):
     """File or run directory whose parameters training starts from, after remapping."""
     clip: PositiveAmount | None
     """Largest L2 norm of the gradient."""
+    train_with: str | None = None
+    """Recipe of `train.py` that goes on with this network on another set, named in the command at the end."""
 
 
 @dataclass

@@ -14,7 +14,7 @@ from fna_lightning.modules import ParameterAdaptation
 from fna_lightning.reporting.tables import relative_path
 from fna_lightning.runs import build, datasets
 from fna_lightning.runs.checkpoint_io import restoring
-from fna_lightning.runs.folder import begin, conclude, save_config
+from fna_lightning.runs.folder import begin, conclude, next_command, save_config
 from fna_lightning.runs.resume import check_same_data
 from fna_lightning.runs.samples import sample_pictures
 
@@ -80,6 +80,6 @@ def train(config: DictConfig) -> float:
             clock=clock,
             left_out=datasets.left_out(data, guard),
             pictures=sample_pictures(module) if scored else None,
-            next_command=f"python evaluate.py checkpoint={relative_path(folder)}",
+            next_command=next_command(config, folder) or f"python evaluate.py checkpoint={relative_path(folder)}",
         )
     return scores[task.monitor]

@@ -99,11 +99,17 @@ class Evolution:
         self._pool: list[Genes] = []
         self._seen: set[Genes] = set()
         self._made, self._kept = 0, 0
+        self._used_up = False
 
     @property
     def budget(self) -> int:
         """Candidates in all, where the space has as many."""
         return self._generations * self._breeding.population
+
+    @property
+    def used_up(self) -> bool:
+        """Whether the space has no path within the limits that has not been scored."""
+        return self._used_up
 
     @property
     def feasible_share(self) -> float:
@@ -133,8 +139,9 @@ class Evolution:
         told = len(self.history)
         if told >= self.budget:
             return None
-        if told == len(self._pool):
+        if told == len(self._pool) and not self._used_up:
             self._pool += self._generation(told // self._breeding.population)
+            self._used_up = told == len(self._pool)
         return self._pool[told] if told < len(self._pool) else None
 
     def tell(self, score: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,6 +17,8 @@ from fna_lightning.search import Breeding, CostBins
 from fna_lightning.search import Evolution as Candidates
 from fna_lightning.searches.base import Search, SearchJob, SearchResult
 from fna_lightning.settings import Built, Count, Optimizer, Positive, PositiveAmount, Schedule, Share
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -107,12 +110,14 @@ class Evolution(Search):
             None if self._cost_bins is None else CostBins(job.cost, self._cost_bins),
         )
         data = EvolutionData(job.data, self._share, candidates)
-        others = [cost for cost, _ in job.limits.limits if cost is not job.cost]
-        log = CandidateLog(job.folder, [job.cost, *others], self._breeding.population)
-        given = [] if self._supernet is None else [SupernetWeights(self._supernet)]
-        job.fit(module, data, [*given, log])
+        others = [cost for cost, _ in job.limits.limits if cost.quantity != job.cost.quantity]
+        table = CandidateLog(job.folder, [job.cost, *others], self._breeding.population)
+        given = [] if self._supernet is None else [SupernetWeights(self._supernet, job.folder / "remapping.csv")]
+        job.fit(module, data, [*given, table])
         if not candidates.history:
             raise ConfigError("trainer.limit_train_batches: no candidate was scored in the last epoch; give more")
+        if candidates.used_up:
+            log.info("no path within the limits is left after %d candidates", len(candidates.history))
         path, score = candidates.best
         figures = {
             "score": score,

@@ -48,7 +48,8 @@ def test_six_steps(tmp_path, monkeypatch, capsys):
         "hydra.run.dir=step1",
     )
     said = capsys.readouterr().out
-    assert "python search.py experiment=cells/supernet_finetune search.supernet=step1 data.root=<folder>" in said
+    assert "python search.py experiment=cells/supernet_finetune search.supernet=step1 'space.candidates=" in said
+    assert "'data.root=<folder>'\n" in said
 
     one = "trainer.max_epochs=1"
     given = (f"{recipe}supernet_finetune", "search.supernet=step1", *BOXES, *SPACE, *RUN)
@@ -75,13 +76,14 @@ def test_six_steps(tmp_path, monkeypatch, capsys):
     assert len(rows) == 6
     assert all(int(row["madds"]) <= 4.2e7 for row in rows)
     assert (
-        "python train.py experiment=cells/subnet_pretrain architecture=step3 data.root=<folder>"
+        "python train.py experiment=cells/subnet_pretrain architecture=step3 'data.root=<folder>'"
         in capsys.readouterr().out
     )
 
     pretrain = (f"{recipe}subnet_pretrain", "architecture=step3", *CLASSES, "data.batch_size=8")
     start("train", *pretrain, *RUN, one, "hydra.run.dir=step4")
     assert load_architecture("step4") == load_architecture("step3")
+    assert "experiment=cells/subnet_finetune architecture=step4 seed.weights=step4 " in capsys.readouterr().out
     finetune = (f"{recipe}subnet_finetune", "architecture=step4", "seed.weights=step4", *BOXES)
     start("train", *finetune, *RUN, one, "hydra.run.dir=step5")
     with Path("step5/remapping.csv").open(newline="") as file:

@@ -112,3 +112,23 @@ def test_norms_of_a_box_head_are_estimated_for_every_candidate(tmp_path, monkeyp
     start("search", *given, "trainer.max_epochs=1", "hydra.run.dir=second", "search.supernet=first")
     assert candidates("second") == candidates("first")
     assert torch.equal(torch.stack(means[:6]), torch.stack(means[6:]))
+
+
+def test_what_would_make_scores_worthless(tmp_path, monkeypatch, capsys):
+    """A part that holds no image or that the supernet has learnt, and other batches than scores began with."""
+    monkeypatch.chdir(tmp_path)
+    start("search", *SMALL, "hydra.run.dir=first")
+
+    def refused(*overrides):
+        with pytest.raises(SystemExit):
+            start("search", *SMALL, *overrides)
+        (line,) = [each for each in capsys.readouterr().err.splitlines() if each.startswith("error: ")]
+        return line
+
+    assert "search.share=0.01: of 16 training images that is none" in refused("search.share=0.01")
+    again = ("search.supernet=first", "trainer.max_epochs=1")
+    assert "search.share=0.5: the supernet of first was trained on all images but 0.25" in refused(
+        *again, "search.share=0.5"
+    )
+    line = refused("resume=first", "trainer.max_epochs=2", "data.batch_size=1", "hydra.run.dir=second")
+    assert "data.batch_size" in line

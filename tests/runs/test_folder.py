@@ -64,7 +64,7 @@ def test_all_recipes_of_searches_are_here():
 
 @pytest.mark.parametrize(("recipe", "partner"), PARTNERS.items())
 def test_training_command(command, recipe, partner):
-    other_set = " data.root=<folder>" if partner.endswith("pretrain") else ""
+    other_set = " 'data.root=<folder>'" if partner.endswith("pretrain") else ""
     assert command(f"experiment={recipe}") == (
         f"python train.py experiment={partner} 'architecture=outputs/search/a run'{other_set}"
     )
@@ -74,12 +74,28 @@ def test_training_command(command, recipe, partner):
 def test_the_next_search_over_a_supernet(command, recipe, partner):
     following, other_set = partner
     root, strategy = "data.root=/pictures", "strategy=ddp"
-    assert command(f"experiment={recipe}", root, strategy) == (
+    layout = ["space.candidates=[shuffle_3x3]", "architecture.layout=mmrazor"]
+    assert command(f"experiment={recipe}", *layout) == (
         f"python search.py experiment={following} 'search.supernet=outputs/search/a run' "
-        + (f"{strategy} data.root=<folder>" if other_set else f"{root} {strategy}")
+        f"'{layout[0]}' {layout[1]}" + " 'data.root=<folder>'" * other_set
         if following
         else None
     )
+    assert command(f"experiment={recipe}", root, strategy) == (
+        f"python search.py experiment={following} 'search.supernet=outputs/search/a run' "
+        + (f"{strategy} 'data.root=<folder>'" if other_set else f"{root} {strategy}")
+        if following
+        else None
+    )
+
+
+@pytest.mark.parametrize("name", ["cells", "detnas", "mmrazor"])
+def test_a_network_that_goes_on_to_another_set(command, name):
+    assert command(f"experiment={name}/subnet_pretrain", name="train") == (
+        f"python train.py experiment={name}/subnet_finetune 'architecture=outputs/search/a run' "
+        "'seed.weights=outputs/search/a run' 'data.root=<folder>'"
+    )
+    assert command("experiment=bccd/train", name="train") is None
 
 
 def test_it_names_the_same_data_and_no_other_settings(command):
