@@ -229,7 +229,7 @@ REFUSED = {
     "floats.tif": (plain_tiff(COLOURS.astype(np.float32), t339=3), "is a TIFF of 32-bit floating-point numbers"),
     "halves.tif": (plain_tiff(COLOURS.astype(np.float16), t339=3), "is a TIFF of 16-bit floating-point numbers"),
     "heights.tif": (plain_tiff(COLOURS[..., :1].astype(np.float64), t339=3), "is a TIFF of 64-bit floating-point"),
-    "twice.tif": (plain_tiff(COLOURS)[:22] + b"\0\1" + plain_tiff(COLOURS)[24:], "with a tag that stands twice"),
+    "twice.tif": (plain_tiff(COLOURS)[:22] + b"\0\1" + plain_tiff(COLOURS)[24:], "is a TIFF with a tag that"),
     "signed.tif": (plain_tiff(COLOURS.astype(np.int16), t339=2), "is a TIFF of 16-bit signed whole numbers"),
     "signed bytes.tif": (plain_tiff(COLOURS.astype(np.int8), t339=2), "is a TIFF of 8-bit signed whole numbers"),
     "void.tif": (plain_tiff(COLOURS, t339=4), "is a TIFF of 8-bit numbers of another kind"),
