@@ -282,7 +282,7 @@ def test_recipes_of_ones_own(refused, cli, entry, text, words):
 @pytest.mark.parametrize(
     ("owner", "entry", "keys"),
     [
-        ("search", "train", "search, search_with, space, train_with"),
+        ("search", "train", "search, search_with, space"),
         ("train", "search", "checkpoint, clip, optimizer, schedule"),
     ],
 )

@@ -286,9 +286,9 @@ def test_what_was_taken_away_is_missed(entries):
 
 
 OF_OTHERS = [
-    ("search", "train", ("search", "search_with", "space", "train_with")),
+    ("search", "train", ("search", "search_with", "space")),
     ("train", "search", ("checkpoint", "clip", "optimizer", "schedule")),
-    ("train", "evaluate", ("clip", "remap", "seed")),
+    ("train", "evaluate", ("clip", "remap", "seed", "train_with")),
     ("search", "evaluate", ("remap", "search", "search_with", "seed", "space", "train_with")),
     ("evaluate", "train", ("classes", "save_predictions")),
     ("evaluate", "search", ("checkpoint", "classes", "save_predictions")),
