@@ -82,7 +82,7 @@ def test_blocks_change_nothing(size, random_seed):
     small = Breeding(8, 3, 3, 2, 0.3)
 
     def fresh():
-        return Evolution([3] * 6, lambda genes: sum(genes) < 9, [0] * 6, small, 4, random_seed)
+        return Evolution([3] * 6, lambda genes: sum(genes) < 6, [0] * 6, small, 4, random_seed)
 
     def fitness(genes):
         return -sum((gene - 1.3) ** 2 * (place + 1) for place, gene in enumerate(genes))
