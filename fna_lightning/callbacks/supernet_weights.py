@@ -15,7 +15,7 @@ from fna_lightning.checkpoints import checkpoint_of, network_tensors_of, read_fi
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules import EvolutionData, searched_part
 from fna_lightning.modules.base import AdaptationModule
-from fna_lightning.remapping import RemapReport, report_of_supernet
+from fna_lightning.remapping import report_of_supernet
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,7 @@ class SupernetWeights(Callback):
             raise self._of_another(f"first in {odd[0]}")
         part.load_state_dict({name: self._state[prefix + name] for name in part.state_dict()})
         if trainer.is_global_zero:
-            report: RemapReport = report_of_supernet(network, self._source, prefix)
-            report.save(self._report_path)
+            report_of_supernet(network, self._source, prefix).save(self._report_path)
             what = f"its {prefix[:-1]}; the rest begins anew" if prefix else "the whole network"
             log.info("search.supernet=%s: took %s", self._source, what)
 
