@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -17,12 +16,8 @@ from fna_lightning.errors import ConfigError
 from fna_lightning.search import Evolution
 
 
-@dataclass
 class Candidate:
     """What an iteration is given that scores a path instead of training one."""
-
-    number: int
-    """Counted from 0."""
 
     def __len__(self) -> int:
         return 0  # images that are trained on
@@ -44,7 +39,7 @@ class CandidateLoader(ResumableLoader[Candidate]):
 
     def batches(self, epoch: int, skipped: int) -> Iterator[Candidate]:  # noqa: ARG002 - the same in every epoch
         """The places but the first `skipped`."""
-        return map(Candidate, range(skipped, self._number))
+        return (Candidate() for _ in range(skipped, self._number))
 
 
 def _again_and_again(loader: EpochLoader) -> Iterator[Any]:
