@@ -28,6 +28,7 @@ from fna_lightning.exit_codes import INTERRUPTED, REQUEUE, TERMINATED, USER_ERRO
 from fna_lightning.reporting.results import read_results
 from fna_lightning.runs.entry import entry_name, friendly
 from fna_lightning.runs.folder import run_folder, save_config
+from fna_lightning.runs.ranks import leaving_together
 from fna_lightning.runs.validation import check_types
 
 SHUTDOWN_SECONDS = 60
@@ -74,7 +75,7 @@ def run_job(script: str, work: Callable[[DictConfig], float], config: DictConfig
         outer = outer_launcher(os.environ)
         processes = processes_to_start(config.strategy, _is_multirun(), outer)
         if processes == 0:
-            with _lightnings_complaints():
+            with _lightnings_complaints(), leaving_together():
                 return work(config)
         folder = run_folder()
         save_config(config, folder)

@@ -5,9 +5,11 @@ Hydra imports this module at every start, so torch is imported where it is used.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -51,6 +53,28 @@ class OneDirectory(Callback):
             if rank() > 0:
                 config.hydra.output_subdir = None
                 config.hydra.job.name = f"{config.hydra.job.name}_rank_{rank()}"
+
+
+@contextlib.contextmanager
+def leaving_together() -> Iterator[None]:
+    """Give up this process's place among its ranks once all have done their work or agreed to stop.
+
+    Threads of gloo's that still live when the interpreter ends can abort a process whose work is done, and with it
+    the others and the exit code. After an error this is not tried: other ranks may never answer what is pending.
+    """
+    try:
+        yield
+    except SystemExit:
+        _leave()
+        raise
+    _leave()
+
+
+def _leave() -> None:
+    from torch.distributed import destroy_process_group, is_initialized
+
+    if is_initialized():
+        destroy_process_group()
 
 
 def is_first_to_say(line: str) -> bool:

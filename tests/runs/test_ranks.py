@@ -1,12 +1,14 @@
 """What the processes of one run settle among themselves."""
 
+import contextlib
 import os
 from datetime import timedelta
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from torch.distributed import TCPStore
+from torch import distributed
+from torch.distributed import HashStore, TCPStore
 
 from fna_lightning.files import CONF_DIR
 from fna_lightning.runs import ranks
@@ -120,3 +122,21 @@ def test_an_error_of_a_single_process_is_said():
     assert "TORCHELASTIC_RUN_ID" not in os.environ
     assert ranks.is_first_to_say("a is wrong")
     assert ranks.is_first_to_say("a is wrong")
+
+
+@pytest.mark.parametrize(("ending", "left"), [(None, True), (SystemExit(75), True), (RuntimeError("lost"), False)])
+def test_a_group_ends_with_the_work_and_with_an_agreed_stop_alone(ending, left):
+    distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
+    try:
+        with pytest.raises(type(ending)) if ending else contextlib.nullcontext(), ranks.leaving_together():
+            if ending:
+                raise ending
+        assert distributed.is_initialized() != left
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def test_work_without_a_group_ends_as_ever():
+    with ranks.leaving_together():
+        pass
