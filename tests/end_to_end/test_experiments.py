@@ -126,13 +126,16 @@ def weights(torchvision_net, tmp_path_factory):
 
 @pytest.fixture
 def run(sets, weights, tmp_path, monkeypatch):
-    """run(experiment) -> its directory, after a run that is small enough."""
+    """run(experiment) -> its directory, after a run that is small enough; of ShuffleNets a small one."""
     monkeypatch.chdir(tmp_path)
 
     def start_small(experiment):
-        entry = entry_of(experiment)
+        entry, recipe = entry_of(experiment), [f"experiment={experiment}"]
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            config = compose(entry, [f"experiment={experiment}"])
+            config = compose(entry, recipe)
+            if config.architecture.kind == "shuffle":
+                recipe.append("architecture=shufflenet_small")
+                config = compose(entry, recipe)
         config.paths.output = "run"
         module = resolve_target("data", config.data._target_)
         settings = {**SMALL, **sets["streets" if module is CityscapesDataModule else module.kind]}
@@ -141,7 +144,7 @@ def run(sets, weights, tmp_path, monkeypatch):
         if OmegaConf.is_missing(config.seed, "weights"):
             settings |= seed_of(config.architecture, weights)
         given = [f"{key}={value}" for key, value in settings.items() if has_key(config, key)]
-        start(entry, f"experiment={experiment}", *given, "hydra.run.dir=run")
+        start(entry, *recipe, *given, "hydra.run.dir=run")
         return tmp_path / "run"
 
     return start_small
