@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
@@ -20,6 +21,13 @@ def readable(overrides: Sequence[str]) -> list[str]:
     """
     parser = OverridesParser.create()
     return [text if _is_read(parser, text) else _quoted(parser, text) for text in overrides]
+
+
+def given_keys() -> set[str]:
+    """The groups and dotted keys that the command line of this job sets; none outside Hydra."""
+    if not HydraConfig.initialized():
+        return set()
+    return {text.partition("=")[0].lstrip("+~") for text in HydraConfig.get().overrides.task}
 
 
 def quoted(value: str) -> str:

@@ -101,6 +101,11 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         """Folders beside these that may hold another split, of which it is told likewise."""
         return beside(self.picture_folders())
 
+    @property
+    @abstractmethod
+    def picture_settings(self) -> dict[str, Any]:
+        """The settings that decide in which size a network sees pictures in validation, by their keys."""
+
     @abstractmethod
     def eval_transform(self) -> Pipeline:
         """The validation set's transform."""

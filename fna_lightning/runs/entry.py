@@ -29,6 +29,8 @@ from fna_lightning.targets import import_allowed
 
 _show_traceback = False
 _FULL_ERROR, _ASKED = "HYDRA_FULL_ERROR", "FNA_LIGHTNING_FULL_ERROR"
+_OF_TRAINING = re.compile(r"(data|task)\.[\w.]+=")
+_THERE_ALREADY = re.compile(r"An item is already at '([^']+)'")
 _NO_OPTION = re.compile(r"Could not find '([^']+)/([^'/]+)'")
 
 
@@ -46,6 +48,8 @@ def launch(main: Callable[[], Any], script: str) -> None:
     # processes and neighbours, which on a busy machine makes a step ten times slower.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     sys.argv[1:] = _readable(short_architecture(sys.argv[1:]))
+    if entry_name(script) == "evaluate":
+        sys.argv[1:] = of_training(sys.argv[1:])
     global _show_traceback
     # Processes that this one starts inherit its environment, in which the last line asks Hydra for tracebacks.
     os.environ.setdefault(_ASKED, os.environ.get(_FULL_ERROR, "0"))
@@ -97,6 +101,18 @@ def short_architecture(arguments: list[str]) -> list[str]:
     return result
 
 
+def of_training(arguments: list[str]) -> list[str]:
+    """Let single settings of the groups that evaluate.py takes from the training run be given as any others.
+
+    Hydra does not know them when it reads the command line, and asks for a + before them.
+    """
+    chosen = {argument.partition("=")[0].lstrip("+") for argument in arguments}
+    return [
+        f"++{argument}" if (group := _OF_TRAINING.match(argument)) and group[1] not in chosen else argument
+        for argument in arguments
+    ]
+
+
 def _readable(arguments: list[str]) -> list[str]:
     """A command line whose settings Hydra's grammar reads, see `fna_lightning.overrides.readable`."""
     given = get_args_parser().parse_args(arguments).overrides
@@ -140,6 +156,8 @@ def _otherwise(chain: list[BaseException]) -> str:
         if isinstance(link, MissingConfigException) and (option := _NO_OPTION.search(str(link))):
             return _no_option(option[1], option[2], link.options)
     text = str(chain[-1] if str(chain[-1]) else chain[0])
+    if there := _THERE_ALREADY.search(text):
+        return f"+{there[1]}: is there already; leave out the +"
     return " ".join([line.strip() for line in text.splitlines() if line.strip()][:3])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,10 +17,13 @@ from fna_lightning.checkpoints import checkpoint_of
 from fna_lightning.data import DataModule
 from fna_lightning.errors import CheckpointError, ConfigError
 from fna_lightning.modules import EvaluationModule
+from fna_lightning.overrides import given_keys
 from fna_lightning.runs import build, datasets
 from fna_lightning.runs.folder import begin, conclude, save_config
 from fna_lightning.runs.samples import sample_pictures
 from fna_lightning.runs.validation import check_types
+
+log = logging.getLogger(__name__)
 
 _OF_LOADING = ("batch_size", "num_workers", "prefetch", "check_images")  # of `data`
 
@@ -129,10 +133,29 @@ def _adopt(config: DictConfig, checkpoint: Path) -> DictConfig:
             config.task = OmegaConf.merge(trained.task, config.get("task") or {})
             given = config.get("data") or {}
             config.data = given if "_target_" in given else OmegaConf.merge(trained.data, given)
-        return trained.data if isinstance(trained.data, DictConfig) else OmegaConf.create()
+        data = trained.data if isinstance(trained.data, DictConfig) else OmegaConf.create()
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(f"{saved}: is no run's configuration ({reason}); restore it") from error
+    if "data" in given_keys():
+        _see_alike(config, data)
+    return data
+
+
+def _see_alike(config: DictConfig, trained: DictConfig) -> None:
+    """Let the network see pictures of another set in the size of its training's, unless one is asked for.
+
+    The size that comes with a set is one to train on: a network scores far less in another than it was trained on.
+    """
+    seen, other = build.make(trained), build.make(config.data)
+    own, wanted = other.picture_settings, seen.picture_settings
+    if seen.kind != other.kind or any(f"data.{key}" in given_keys() for key in own):
+        return
+    changed = {key: wanted[key] for key in own if key in config.data and own[key] != wanted[key]}
+    if changed:
+        config.data.update(changed)
+        listed = " ".join(f"data.{key}={value}" for key, value in changed.items())
+        log.info("pictures are brought to the size of the training's: %s", listed)
 
 
 def _finish(

@@ -135,8 +135,8 @@ def test_evaluation_by_the_other_library(runs, cli):
     cli.start(
         "evaluate",
         f"checkpoint={runs.train / 'checkpoints' / 'last.ckpt'}",
-        "+task.backend=pycocotools",
-        "+data.batch_size=3",
+        "task.backend=pycocotools",
+        "data.batch_size=3",
         "hydra.run.dir=e",
         "trainer.enable_progress_bar=false",
     )

@@ -90,9 +90,9 @@ def test_the_found_network_is_trained_at_its_output_stride(segmented):
     "how",
     [
         [],
-        ["+task.window=48", "+task.window_batch=3"],
-        ["+task.scales=[0.75,1.25]", "+task.flip=true"],
-        ["+data.resize=[48,80]"],
+        ["task.window=48", "task.window_batch=3"],
+        ["+task.scales=[0.75,1.25]", "++task.flip=true"],
+        ["data.resize=[48,80]"],
     ],
     ids=["whole", "windows", "scales", "resized"],
 )
@@ -151,7 +151,7 @@ def test_classes_are_matched_by_name(segmented, evaluated):
         ("train", ["task.stride=32"], ["task.stride=32", "task.window"]),
         ("train", ["parameters.head_lr_factor=0"], ["parameters.head_lr_factor=0", "above 0"]),
         ("train", ["data.crop=[64]"], ["data.crop"]),
-        ("evaluate", ["+data.val_split=test"], ["test", "data.val_split"]),
+        ("evaluate", ["data.val_split=test"], ["test", "data.val_split"]),
     ],
 )
 def test_mistakes_are_told_in_one_line(segmented, tmp_path, monkeypatch, capsys, entry, overrides, words):

@@ -258,6 +258,11 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
         self.resize = resize
         self.train_transform = segmentation_training(resize, scales, crop, flip)
 
+    @property
+    def picture_settings(self) -> dict[str, Any]:
+        """The resize of all images."""
+        return {"resize": self.resize}
+
     def build_train(self, problems: Problems) -> CityscapesSegmentation:
         """List and check the training set."""
         dataset = self._build("train_split", self.train_split, problems)

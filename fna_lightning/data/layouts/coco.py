@@ -198,11 +198,17 @@ class DetectionDataModule(DataModule[CocoDetection]):
     ) -> None:
         super().__init__(**settings)
         self.root = Path(root)
-        self.resize = partial(detection_resize, size, short_side, long_side)
+        self._sizes = {"size": size, "short_side": short_side, "long_side": long_side}
+        self.resize = partial(detection_resize, **self._sizes)
         self.resize()  # a wrong size is reported now
         self.flip = flip
         self.augmentation = augmentation
         self.pad = pad
+
+    @property
+    def picture_settings(self) -> dict[str, Any]:
+        """Size, or the two sides, and padding."""
+        return {**self._sizes, "pad": self.pad}
 
     @property
     def category_ids(self) -> list[int]:

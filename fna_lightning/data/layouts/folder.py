@@ -144,6 +144,11 @@ class FolderDataModule(DataModule[FolderClassification]):
         self.flip = flip
         self.colour_jitter = colour_jitter
 
+    @property
+    def picture_settings(self) -> dict[str, Any]:
+        """Side of the squares, and of the image that they are cut out of."""
+        return {"size": self.size, "resize": self.resize}
+
     def build_train(self, problems: Problems) -> FolderClassification:
         """List and check the training set."""
         transform = classification_training(self.size, self.min_scale, self.flip, self.colour_jitter)
