@@ -123,6 +123,8 @@ def _require_weights(source: str, chosen: _Choice) -> None:
     names = {id(tensor): name for name, tensor in chosen.state.items()}
     used = {names.get(id(tensor), name): tensor for name, tensor in chosen.native.items()}
     require_finite(used, source)
+    if not any(bool(tensor.any()) for tensor in chosen.native.values() if tensor.ndim > 1):
+        raise CheckpointError(f"{source}: all of its weights are zero; give those of a trained network")
     for name, tensor in used.items():
         if not tensor.is_floating_point() and not name.endswith("num_batches_tracked"):
             kind = str(tensor.dtype).removeprefix("torch.")

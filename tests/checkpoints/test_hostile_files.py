@@ -204,3 +204,26 @@ def test_tensors_are_stripped_of_every_prefix():
     tensor = torch.zeros(1)
     content = {"state_dict": {"module.backbone.a": tensor, "module.neck.b": tensor, "step": 3}, "a": tensor}
     assert weights_of(content).plain == {"a": tensor}
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(max_examples=60, deadline=None)
+def test_a_bit_that_flipped_in_a_tensor_is_found(tmp_path_factory, place, bit):
+    path = tmp_path_factory.getbasetemp() / "flipped.pth"
+    torch.save({"weight": torch.arange(5000.0)}, path)
+    content = bytearray(path.read_bytes())
+    first = content.index(torch.arange(5000.0).numpy().tobytes())
+    content[first + int(place * 20000)] ^= 1 << bit
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"flipped\.pth: is damaged \(.*data/0'\); restore the file"):
+        read_file(path)
+
+
+def test_files_without_checksums_are_read(tmp_path):
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"weight": torch.arange(3.0)}, tmp_path / "plain.pth")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert torch.equal(read_file(tmp_path / "plain.pth")["weight"], torch.arange(3.0))

@@ -245,6 +245,12 @@ def test_what_stands_in_for_weights_is_named(tmp_path, content, suffix):
         load_seed(path)
 
 
+def test_weights_that_are_all_zero_are_refused(tmp_path):
+    torch.save({name: torch.zeros_like(tensor) for name, tensor in state_of().items()}, tmp_path / "seed.pth")
+    with pytest.raises(CheckpointError, match=r"seed\.pth: all of its weights are zero; give those of a trained"):
+        load_seed(tmp_path / "seed.pth")
+
+
 @pytest.mark.parametrize("layer", [1, 5, 16])
 def test_a_layer_that_is_missing_is_named(torchvision_net, tmp_path, layer):
     state = torchvision_net.state_dict()
