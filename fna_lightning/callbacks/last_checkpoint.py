@@ -52,6 +52,7 @@ class LastCheckpoint(Checkpoint):
         self._every = every
         self._received: signal.Signals | None = None
         self._validation_due = False
+        self._saved = False
         self._launcher: Any = None
         # Before Lightning puts its own in their places.
         self._foreign = {number: _foreign(signal.getsignal(number)) for number in EXIT_CODES}
@@ -109,6 +110,11 @@ class LastCheckpoint(Checkpoint):
             self._validate(trainer)
         self._save(trainer, cast("AdaptationModule", pl_module))
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save a run that was over when it was continued, so that its new directory has what the old one had."""
+        if not self._saved:
+            self._save(trainer, cast("AdaptationModule", pl_module))
+
     def state_dict(self) -> dict[str, bool]:
         """Whether the validation behind the step that was saved is still to come."""
         return {"validation_due": self._validation_due}
@@ -130,6 +136,7 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: L.Trainer, module: AdaptationModule) -> None:
         trainer.save_checkpoint(self._path, weights_only=False)  # optimisers and loops as well
+        self._saved = True
         if module.guard.stopping:
             self._leave(trainer, module, module.guard.stopping)
 

@@ -81,6 +81,7 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         self.left_out: dict[str, int] = {}
         """What training does without, counted: split and kind in words -> items; known after `setup`."""
         self._found: list[Problem] = []
+        self._fingerprints: dict[str, int] = {}
         self.train_dataset: DatasetT | None = None
         self.val_dataset: DatasetT | None = None
         self._train_loader: EpochLoader | None = None
@@ -102,9 +103,9 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         return beside(self.picture_folders())
 
     @property
-    @abstractmethod
     def picture_settings(self) -> dict[str, Any]:
         """The settings that decide in which size a network sees pictures in validation, by their keys."""
+        return {}
 
     @abstractmethod
     def eval_transform(self) -> Pipeline:
@@ -155,6 +156,14 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         datasets = {"training": self.train_dataset, "validation": self.val_dataset}
         return {split: dataset.totals() for split, dataset in datasets.items() if dataset is not None}
 
+    def fingerprints(self) -> dict[str, int]:
+        """By split, what shows whether another set is the same one, see `EpochDataset.fingerprint`; kept."""
+        datasets = {"training": self.train_dataset, "validation": self.val_dataset}
+        for split, dataset in datasets.items():
+            if dataset is not None and split not in self._fingerprints:
+                self._fingerprints[split] = dataset.fingerprint()
+        return dict(self._fingerprints)
+
     def match_classes(self, names: Sequence[str], renamed: Mapping[str, str] | None = None) -> None:
         """Number the classes as a network does that was trained on another set of them; after `setup`.
 
@@ -165,6 +174,7 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         Raises:
             DataError: The classes are not the same ones; the message lists them.
         """
+        self.fingerprints()  # of the set as it lies there
         order = class_order(names, self.class_names, renamed)
         for dataset in (self.train_dataset, self.val_dataset):
             if dataset is not None:

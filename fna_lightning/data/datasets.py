@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
@@ -17,6 +19,8 @@ from fna_lightning.data.sampling import sample_seed
 
 SampleT = TypeVar("SampleT")
 PipelineT = TypeVar("PipelineT", bound=Pipeline)
+_LOOKED_AT = 200  # samples
+
 Self = TypeVar("Self", bound="EpochDataset[Any, Any]")
 
 
@@ -50,7 +54,7 @@ class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
 
     @abstractmethod
     def truth(self, index: int) -> Any:
-        """What is annotated in sample `index`, to be compared with another's."""
+        """What is annotated in sample `index`, classes by their names, to be compared with another's."""
 
     @abstractmethod
     def load(self, index: int, random_seed: int) -> SampleT:
@@ -75,6 +79,19 @@ class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
     def totals(self) -> dict[str, int]:
         """What there is, counted: title -> number; for people to read."""
         return {"images": len(self)}
+
+    def fingerprint(self) -> int:
+        """Of what is in the set, wherever it lies: names and lengths of files, what is annotated in them.
+
+        In a large set of samples evenly over it, as files may have to be read.
+        """
+        indices = np.unique(np.linspace(0, len(self) - 1, min(len(self), _LOOKED_AT)).round().astype(int))
+        found = 0
+        for index in indices.tolist():
+            path = self.path(index)
+            length = path.stat().st_size if path.exists() else 0
+            found = zlib.crc32(repr((path.name, length, self.truth(index))).encode(errors="replace"), found)
+        return found
 
     def with_transform(self: Self, transform: Pipeline) -> Self:
         """The same samples under another transform; nothing is read again."""

@@ -67,6 +67,7 @@ class AdaptationModule(EvaluationModule):
         data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         checkpoint["class_names"] = list(data.class_names)
         checkpoint["data"] = data.totals()
+        checkpoint["fingerprints"] = data.fingerprints()
         checkpoint["processes"] = self.trainer.world_size
         checkpoint["iteration"] = self.iteration
         checkpoint["guard"] = self.guard.state_dict()

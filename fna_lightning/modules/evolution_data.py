@@ -76,6 +76,10 @@ class EvolutionData(L.LightningDataModule):
         """As of the data set."""
         return self.data.totals()
 
+    def fingerprints(self) -> dict[str, int]:
+        """As of the data set."""
+        return self.data.fingerprints()
+
     @property
     def share(self) -> float:
         """Part of the training images that candidates are scored on."""

@@ -42,6 +42,10 @@ class SearchData(L.LightningDataModule):
         """As of the data set."""
         return self.data.totals()
 
+    def fingerprints(self) -> dict[str, int]:
+        """As of the data set."""
+        return self.data.fingerprints()
+
     def prepare_data(self) -> None:
         """As the data set does."""
         self.data.prepare_data()

@@ -94,6 +94,7 @@ def check_resume(config: DictConfig, folder: Path, entry: str) -> None:
         return
     path = Path(found)
     content = _read_checkpoint(config, path)
+    _require_epochs(config, content)
     old = _read_settings(config, path)
     if old.entry != entry:
         raise ConfigError(
@@ -114,12 +115,13 @@ def check_same_data(config: DictConfig, folder: Path, data: DataModule[Any]) -> 
     """Hold the data set of a run that goes on against the one that it was begun with.
 
     Raises:
-        UserError: where it holds another number of pictures or boxes, or other classes.
+        UserError: where it holds another number of pictures or boxes, other ones, or other classes.
     """
     path = build.resume_path(config, folder)
     if path is None:
         return
-    for split, counts in read_file(path).get("data", {}).items():
+    content = read_file(path)
+    for split, counts in content.get("data", {}).items():
         now = data.totals().get(split, {})
         for title in counts:
             if title in now and counts[title] != now[title]:
@@ -130,6 +132,12 @@ def check_same_data(config: DictConfig, folder: Path, data: DataModule[Any]) -> 
     datasets.match_classes(
         data, path, f"resume={config.resume} needs the set it was begun with", before=data.class_names
     )
+    for split, wanted in content.get("fingerprints", {}).items():
+        if data.fingerprints().get(split) != wanted:
+            raise ConfigError(
+                f"resume={config.resume}: the {split} set has as much in it as when the run was begun, but other "
+                "pictures or annotations; give the same set"
+            )
 
 
 def _read_checkpoint(config: DictConfig, path: Path) -> dict[str, Any]:
@@ -148,6 +156,24 @@ def _read_checkpoint(config: DictConfig, path: Path) -> dict[str, Any]:
             f"seed=custom seed.weights={path}"
         )
     return content
+
+
+def _require_epochs(config: DictConfig, content: Mapping[str, Any]) -> None:
+    """Require that a run ends no earlier than it has come: its settings would say what is not true.
+
+    Raises:
+        ConfigError: where it was trained for more epochs than it is to have.
+    """
+    try:
+        begun = int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["started"])
+    except (KeyError, TypeError, ValueError):
+        return  # which is told where it is restored
+    wanted = config.trainer.max_epochs
+    if isinstance(wanted, int) and 0 <= wanted < begun:
+        raise ConfigError(
+            f"resume={config.resume}: trainer.max_epochs={wanted}, but the run is in its epoch {begun} already; "
+            f"give {begun} or more"
+        )
 
 
 def _read_settings(config: DictConfig, path: Path) -> _Run:

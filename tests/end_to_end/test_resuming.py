@@ -108,6 +108,34 @@ def test_what_can(cli, commands, runs):
     assert scores[0] == scores[1]
 
 
+def test_a_run_that_is_over_is_whole_in_its_new_directory(cli, commands, runs):
+    cli.start("train", *commands["train"], f"resume={runs.train}", "hydra.run.dir=again")
+    assert iteration(cli.here / "again") == iteration(runs.train)
+    cli.start("evaluate", "checkpoint=again", "hydra.run.dir=score")
+    found, wanted = (json.loads((f / "results.json").read_text()) for f in (cli.here / "score", runs.train))
+    assert {name: found["metrics"][name] for name in wanted["metrics"]} == wanted["metrics"]
+
+
+@pytest.mark.parametrize("entry", ["train", "search"])
+def test_fewer_epochs_than_there_were(refused, commands, runs, entry):
+    folder = getattr(runs, entry)
+    line = refused(entry, *replaced(commands[entry], "trainer.max_epochs=1"), f"resume={folder}")
+    assert line == (
+        f"resume={folder}: trainer.max_epochs=1, but the run is in its epoch 2 already; give 2 or more"
+    )
+
+
+def test_other_pictures_of_the_same_names(cli, commands, runs, capsys):
+    shutil.copytree(runs.folder / "detection", cli.here / "set")
+    first, *_, last = sorted((cli.here / "set" / "val2017").iterdir())
+    shutil.copy(first, last)
+    with pytest.raises(SystemExit):
+        cli.start(
+            "train", *replaced(commands["train"], "data.root=set"), f"resume={runs.train}", "hydra.run.dir=again"
+        )
+    assert "the validation set has as much in it" in capsys.readouterr().err
+
+
 def test_more_epochs_where_the_schedule_counts_none(cli):
     short = replaced(
         cli.detection, "trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"
@@ -182,6 +210,14 @@ def test_the_checkpoint_of_another_run_in_its_place(cli, commands, runs, capsys)
             "only the data set has 'moon', only the network has 'circle'",
         ),
         (lambda c: c["annotations"].pop(), "boxes, but had"),
+        (
+            lambda c: c["annotations"][0]["bbox"].__setitem__(2, 7.25),
+            "but other pictures or annotations; give the same",
+        ),
+        (
+            lambda c: c["annotations"][0].update(category_id=c["annotations"][0]["category_id"] % 4 + 1),
+            "the training set has as much in it as when the run was begun, but other",
+        ),
     ],
 )
 def test_another_set(cli, commands, runs, capsys, change, words):
@@ -216,7 +252,7 @@ def test_old_runs_go_on(cli, commands, runs):
             del old["search"]["_target_"], old["cost"]["quantity"], old["cost"]["limit"], old["train_with"]
         (folder / "config.yaml").write_text(yaml.safe_dump(old))
         content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-        for name in ("class_names", "data", "processes"):
+        for name in ("class_names", "data", "fingerprints", "processes"):
             del content[name]
         torch.save(content, folder / "checkpoints" / "last.ckpt")
         cli.start(entry, *commands[entry], f"hydra.run.dir={folder}", "resume=auto")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -134,9 +135,9 @@ class CityscapesSegmentation(EpochDataset[SegmentationSample, SegmentationPipeli
             yield self.files.image(name)
             yield self.files.label(name)
 
-    def truth(self, index: int) -> bytes:
-        """The content of the label file."""
-        return self.label_path(index).read_bytes()
+    def truth(self, index: int) -> str:
+        """Of the content of the label file."""
+        return hashlib.blake2b(self.label_path(index).read_bytes()).hexdigest()
 
     def load(self, index: int, random_seed: int) -> SegmentationSample:
         """Read sample `index` and transform it under `random_seed`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -85,11 +86,20 @@ class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
         """All images of the file."""
         return (self.images / name.decode() for name in self.annotations.listed)
 
-    def truth(self, index: int) -> list[tuple[float, ...]]:
-        """Boxes with labels and marks, sorted."""
+    def truth(self, index: int) -> list[tuple[list[float], str, bool]]:
+        """Boxes with classes and marks, sorted."""
         annotations, rows = self.annotations, self.annotations.boxes_of(index)
-        columns = (annotations.boxes[rows], annotations.labels[rows], annotations.crowd[rows])
-        return sorted(map(tuple, np.column_stack(columns).tolist()))
+        names = [self.class_names[label] for label in annotations.labels[rows]]
+        return sorted(zip(annotations.boxes[rows].tolist(), names, annotations.crowd[rows].tolist(), strict=True))
+
+    def fingerprint(self) -> int:
+        """As of all sets, and of all boxes, which are in memory."""
+        annotations = self.annotations
+        classes = np.array([zlib.crc32(name.encode()) for name in self.class_names])[annotations.labels]
+        found = super().fingerprint()
+        for numbers in (annotations.boxes, annotations.image_of, annotations.crowd, classes):
+            found = zlib.crc32(np.ascontiguousarray(numbers).tobytes(), found)
+        return found
 
     def load(self, index: int, random_seed: int) -> DetectionSample:
         """Read image `index` with its boxes and transform them under `random_seed`."""

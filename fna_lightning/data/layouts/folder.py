@@ -74,9 +74,9 @@ class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
         """All images of all classes."""
         return (self.folder / os.fsdecode(file) for file in self._listed)
 
-    def truth(self, index: int) -> int:
-        """The label."""
-        return int(self.labels[index])
+    def truth(self, index: int) -> str:
+        """The class."""
+        return self.class_names[self.labels[index]]
 
     def load(self, index: int, random_seed: int) -> ClassificationSample:
         """Read image `index` and transform it under `random_seed`."""
