@@ -27,3 +27,11 @@ class DataError(UserError):
 
 class TrainingError(UserError):
     """Training that cannot go on, such as a loss that is not finite."""
+
+
+def brief(said: object, length: int = 120) -> str:
+    """What a library said of an error, on one line of so many characters, cut between words."""
+    text = " ".join(str(said).split())
+    if len(text) <= length:
+        return text
+    return f"{text[:length].rpartition(' ')[0] or text[:length]} ..."

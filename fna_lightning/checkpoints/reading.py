@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from fna_lightning.errors import CheckpointError
+from fna_lightning.errors import CheckpointError, brief
 
 # Around tensors: keys of files, modules that wrap a network, and the parts of ours. Where some names begin with
 # one, the others are left out; the first that comes anywhere is taken off first.
@@ -95,7 +95,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
             "save its state_dict alone and give that file"
         ) from error
     except Exception as error:  # Broken files make the readers raise almost anything.
-        reason = " ".join(str(error).split())[:120]
+        reason = brief(error)
         if "TorchScript" in reason:
             raise CheckpointError(f"{path}: is a TorchScript archive; save its state_dict() instead") from error
         if "not in a subdirectory" in reason:

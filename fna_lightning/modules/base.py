@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from fna_lightning.blocks import Backbone, Network
 from fna_lightning.data.batches import Batch
 from fna_lightning.data.sampling import sample_seed
-from fna_lightning.errors import CheckpointError, ConfigError
+from fna_lightning.errors import CheckpointError, ConfigError, brief
 from fna_lightning.modules.evaluation import EvaluationModule
 from fna_lightning.modules.guard import StepGuard, name_batch
 from fna_lightning.tasks.base import Task
@@ -86,7 +86,7 @@ class AdaptationModule(EvaluationModule):
         try:
             return super().load_state_dict(state_dict, strict, assign)
         except RuntimeError as error:
-            reason = " ".join(" ".join(str(error).splitlines()[1:2]).split())[:200]
+            reason = brief(" ".join(str(error).splitlines()[1:2]), 200)
             raise CheckpointError(f"the checkpoint is of another network: {reason}; give the run's own") from error
 
     def on_train_start(self) -> None:

@@ -13,7 +13,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
 from fna_lightning.checkpoints import read_file, require_finite
-from fna_lightning.errors import CheckpointError, UserError
+from fna_lightning.errors import CheckpointError, UserError, brief
 from fna_lightning.files import replacing
 
 _SUMS = "checksums"
@@ -113,7 +113,7 @@ def restoring(trainer: L.Trainer, path: str | None) -> Iterator[None]:
         # Lightning's own mark: the content is let go when all of it is in place.
         if path is None or not trainer._checkpoint_connector._loaded_checkpoint:
             raise
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+        reason = brief(f"{type(error).__name__}: {error}", 200)
         raise CheckpointError(f"{path}: cannot be restored ({reason}); {_MEND}") from error
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from omegaconf import DictConfig
 
@@ -96,6 +98,15 @@ def check_batch(config: DictConfig, network: Network, data: DataModule[Any]) -> 
         choices = Choices(shell)
         choices.set_path([0] * len(choices))
         shell(batch.images.to("meta"))
+
+
+def unscored(data: DataModule[Any], trainer: L.Trainer) -> dict[str, int]:
+    """How many images a validation that has run did not come to, by `trainer.limit_val_batches`."""
+    batches = [number for number in trainer.num_val_batches if math.isfinite(number)]
+    if data.val_dataset is None or not batches:
+        return {}
+    behind = len(data.val_dataset) - int(sum(batches)) * data.batch_size * trainer.world_size
+    return {"validation: images behind trainer.limit_val_batches": behind} if behind > 0 else {}
 
 
 def left_out(data: DataModule[Any], guard: StepGuard) -> dict[str, int]:

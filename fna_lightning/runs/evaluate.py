@@ -15,7 +15,7 @@ from fna_lightning.backbones import build_backbone
 from fna_lightning.callbacks import EvaluationTimekeeper, PredictionFiles
 from fna_lightning.checkpoints import checkpoint_of
 from fna_lightning.data import DataModule
-from fna_lightning.errors import CheckpointError, ConfigError
+from fna_lightning.errors import CheckpointError, ConfigError, brief
 from fna_lightning.modules import EvaluationModule
 from fna_lightning.overrides import given_keys
 from fna_lightning.runs import build, datasets
@@ -135,8 +135,7 @@ def _adopt(config: DictConfig, checkpoint: Path) -> DictConfig:
             config.data = given if "_target_" in given else OmegaConf.merge(trained.data, given)
         data = trained.data if isinstance(trained.data, DictConfig) else OmegaConf.create()
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(f"{saved}: is no run's configuration ({reason}); restore it") from error
+        raise CheckpointError(f"{saved}: is no run's configuration ({brief(error)}); restore it") from error
     if "data" in given_keys():
         _see_alike(config, data)
     return data
@@ -174,6 +173,6 @@ def _finish(
         objective=module.scores[module.task.monitor],
         network=module.network,
         clock=clock,
-        left_out=data.left_out,
+        left_out={**data.left_out, **datasets.unscored(data, module.trainer)},
         pictures=sample_pictures(module),
     )

@@ -141,6 +141,8 @@ def quieten() -> None:
         r".*litlogger.*",
         r".*`isinstance\(treespec, LeafSpec\)`.*",
         r".*lr_scheduler\.step\(\).*before.*optimizer\.step\(\).*",
+        r".*Be aware that when using `ckpt_path`.*",
+        r"The dirpath has changed from .*",
         r".*directory .* exists and is not empty.*",
         r".*has no `validation_step`.*",
         r".*sync_dist=True.*",

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fna_lightning.callbacks.consensus import flatten
 from fna_lightning.checkpoints import read_file
 from fna_lightning.data.base import DataModule
-from fna_lightning.errors import CheckpointError, ConfigError, UserError
+from fna_lightning.errors import CheckpointError, ConfigError, UserError, brief
 from fna_lightning.files import CONF_DIR
 from fna_lightning.runs import build, datasets
 from fna_lightning.runs.composition import bring_up_to_date
@@ -198,8 +198,7 @@ def _read_settings(config: DictConfig, path: Path) -> _Run:
         entry = "search" if "search" in began else "evaluate" if "save_predictions" in began else "train"
         return _Run(began, _comparable(began), entry)
     except _BROKEN as error:
-        reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(f"{file}: is no run's configuration ({reason}); restore it") from error
+        raise CheckpointError(f"{file}: is no run's configuration ({brief(error)}); restore it") from error
 
 
 def _of_settings(old: _Run, new: _Run, content: Mapping[str, Any]) -> Iterator[str]:

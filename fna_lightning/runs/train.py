@@ -78,7 +78,7 @@ def train(config: DictConfig) -> float:
             objective=scores[task.monitor],
             network=module.network,
             clock=clock,
-            left_out=datasets.left_out(data, guard),
+            left_out={**datasets.left_out(data, guard), **(datasets.unscored(data, trainer) if scored else {})},
             pictures=sample_pictures(module) if scored else None,
             next_command=next_command(config, folder) or f"python evaluate.py checkpoint={relative_path(folder)}",
         )

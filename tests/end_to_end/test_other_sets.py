@@ -75,6 +75,12 @@ def test_classifiers_too(runs, evaluate):
     assert scores(folder)["accuracy"] == scores(runs.seed)["accuracy"]
 
 
+def test_images_that_are_not_scored_are_counted(evaluate):
+    folder = evaluate("data.batch_size=3", "trainer.limit_val_batches=1")
+    left_out = json.loads((folder / "results.json").read_text())["left_out"]
+    assert left_out == {"validation: images behind trainer.limit_val_batches": 1}
+
+
 @pytest.mark.parametrize("sign", ["", "+", "++"])
 def test_single_settings_are_changed_with_or_without_a_sign(evaluate, sign):
     folder = evaluate(f"{sign}data.batch_size=3", f"{sign}task.backend=pycocotools")

@@ -1,0 +1,19 @@
+"""What libraries say, cut to a line."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fna_lightning.errors import brief
+
+
+@given(st.text(), st.integers(1, 60))
+def test_a_brief_text_is_one_line_of_whole_words(text, length):
+    found, words = brief(text, length), text.split()
+    assert len(found) <= length + len(" ...")
+    if found.endswith(" ...") and found != " ".join(words):
+        kept = found.removesuffix(" ...")
+        assert kept == kept[:length]
+        assert " ".join(words).startswith(kept)
+        assert kept.split() == words[: len(kept.split())] or " " not in kept
+    else:
+        assert found == " ".join(words)
