@@ -10,13 +10,12 @@ that the same command resumes. Prints the table and the rank correlation of benc
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+
+from measuring import Runs
 
 from fna_lightning.architectures import load_architecture, save_architecture
 from fna_lightning.architectures.shuffle import ShuffleArchitecture
@@ -35,7 +34,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of the runs")
     parser.add_argument("--at-once", type=int, default=1, help="networks that are trained side by side")
     parser.add_argument("overrides", nargs="*", help="settings of every run, such as channels_last=true")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     chain = Chain(arguments.cifar10, arguments.bccd, arguments.folder, arguments.overrides)
     chain.search()
     networks = chain.networks()
@@ -45,12 +44,12 @@ def main() -> None:
     chain.show(list(networks))
 
 
-class Chain:
+class Chain(Runs):
     """The runs in one folder."""
 
     def __init__(self, cifar10: Path, bccd: Path, folder: Path, overrides: list[str]) -> None:
-        self.cifar10, self.bccd, self.folder = f"data.root={cifar10}", f"data.root={bccd}", folder
-        self._overrides = [*overrides, "resume=auto", "trainer.enable_progress_bar=false"]
+        super().__init__(folder, overrides)
+        self.cifar10, self.bccd = f"data.root={cifar10}", f"data.root={bccd}"
 
     def search(self) -> None:
         """Steps 1 to 3."""
@@ -86,15 +85,6 @@ class Chain:
         step = ("experiment=cells/subnet_finetune", self.bccd, f"seed.weights={pretrained}", architecture)
         self.run("train", f"{name}/finetune", *step)
 
-    def run(self, entry: str, place: str, *overrides: str) -> None:
-        """One command, unless it has been finished."""
-        if (self.folder / place / "results.json").exists():
-            return
-        more = [] if entry == "evaluate" else self._overrides
-        command = [sys.executable, f"{entry}.py", *overrides, *more, f"hydra.run.dir={self.folder / place}"]
-        print(" ".join(command[1:]), flush=True)
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
     def show(self, names: list[str]) -> None:
         """The table, and Kendall's rank correlation of the scores of supernet and training."""
         rows = self.networks()
@@ -102,8 +92,8 @@ class Chain:
         print("|---|---|---|---|---|---|---|")
         pairs = []
         for name in names:
-            trained, row = self._results(f"{name}/finetune"), rows[name]
-            accuracy = self._results(f"{name}/pretrain")["metrics"]["accuracy"]
+            trained, row = self.results(f"{name}/finetune"), rows[name]
+            accuracy = self.results(f"{name}/pretrain")["metrics"]["accuracy"]
             scores = trained["metrics"]
             if row is not None:
                 pairs.append((row.score, scores["mAP"]))
@@ -115,10 +105,7 @@ class Chain:
                 f"| {madds / 1e6:.1f} M |"
             )
         print(f"\nKendall's tau over {len(pairs)} networks: {kendall(pairs):.2f}")
-        print(f"evaluate.py: {self._results('evaluate')['metrics']['mAP']:.4f} mAP of the found one")
-
-    def _results(self, place: str) -> dict:
-        return json.loads((self.folder / place / "results.json").read_text())
+        print(f"evaluate.py: {self.results('evaluate')['metrics']['mAP']:.4f} mAP of the found one")
 
 
 def kendall(pairs: list[tuple[float, float]]) -> float:

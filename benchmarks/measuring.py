@@ -8,11 +8,37 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+
+
+class Runs:
+    """Runs of the entry points in one folder. What is finished is not run again, what was interrupted goes on.
+
+    Args:
+        folder: of all of them.
+        overrides: settings of every search and training.
+    """
+
+    def __init__(self, folder: Path, overrides: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self._overrides = [*overrides, "resume=auto", "trainer.enable_progress_bar=false"]
+
+    def run(self, entry: str, place: str, *overrides: str) -> None:
+        """`<entry>.py` with these settings, into the directory `place`."""
+        if (self.folder / place / "results.json").exists():
+            return
+        more = [] if entry == "evaluate" else self._overrides
+        command = [sys.executable, f"{entry}.py", *overrides, *more, f"hydra.run.dir={self.folder / place}"]
+        print(" ".join(command[1:]), flush=True)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    def results(self, place: str) -> dict[str, Any]:
+        """What the run in `place` wrote down."""
+        return json.loads((self.folder / place / "results.json").read_text())
 
 
 def seconds_in_turn(calls: Mapping[str, Callable[[], Any]], repeats: int, device: str) -> dict[str, float]:

@@ -25,7 +25,7 @@ from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNet, SSDLiteHead
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
-from fna_lightning.checkpoints import read_file, tensors_of
+from fna_lightning.checkpoints import read_file, weights_of
 from fna_lightning.data import CocoDataModule, DetectionBatch
 from fna_lightning.detectors import Detections
 from fna_lightning.tasks.coco_metric import CocoMetric
@@ -96,7 +96,7 @@ BUILDERS = {"retinanet": build_retinanet, "ssdlite": build_ssdlite}
 def _trunk(weights: str | None) -> nn.Sequential:
     network = mobilenet_v2()
     if weights is not None:
-        network.load_state_dict(tensors_of(read_file(weights), weights))
+        network.load_state_dict(weights_of(read_file(weights)).plain)
     return network.features
 
 

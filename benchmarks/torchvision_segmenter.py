@@ -24,7 +24,7 @@ from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead, DeepLabV3
 from torchvision.transforms import Normalize
 
-from fna_lightning.checkpoints import read_file, tensors_of
+from fna_lightning.checkpoints import read_file, weights_of
 from fna_lightning.data import CityscapesDataModule
 from fna_lightning.files import CONF_DIR
 from fna_lightning.tasks import SegmentationMetric
@@ -90,7 +90,7 @@ class _Trunk(nn.Sequential):
 def _backbone(weights: str | None) -> _Trunk:
     network = mobilenet_v2()
     if weights is not None:
-        network.load_state_dict(tensors_of(read_file(weights), weights))
+        network.load_state_dict(weights_of(read_file(weights)).plain)
     # Blocks 14 to 17 run at stride 32; dilated as torchvision dilates its ResNets, the first still as it is.
     for number in range(14, 18):
         block = network.features[number]
