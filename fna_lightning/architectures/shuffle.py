@@ -206,8 +206,8 @@ class ShuffleArchitecture(Architecture):
 
     @classmethod
     def recognises(cls, line: str) -> bool:
-        """Whether this line begins the text form, or a list or tuple of integers."""
-        return re.match(r"\s*(shuffle\s|[\[(]\s*([0-9+-]|$))", line) is not None
+        """Whether this line begins the text form, or a list or tuple of integers, or YAML's."""
+        return re.match(r"\s*(shuffle\s|-\s+\d|[\[(]\s*([0-9+-]|$))", line) is not None
 
     @classmethod
     def from_text(cls, text: str) -> ShuffleArchitecture:

@@ -20,6 +20,7 @@ _ALIASES = {
     **{f"shufflenet_{kernel}": f"shuffle_{kernel}" for kernel in ("3x3", "5x5", "7x7")},  # the authors'
     "shuffle_xception": XCEPTION,  # mmrazor's
 }
+_ITEMS = re.compile(r"\s*(?:-[ \t]+\d+[ \t\r]*(?:\n\s*|$))+")  # a list in YAML, a line each
 _PLACE = re.compile(
     r"(?:(?:architecture\.)?backbone\.layers\.|stage_)(?P<stage>[0-9]{1,2})(?:\.|_block_)(?P<block>[0-9]{1,2})"
 )
@@ -70,13 +71,15 @@ def kernel_of(candidate: str) -> int:
 
 
 def parse_integers(text: str) -> tuple[Setting, list[str]]:
-    """The authors' list or tuple of integers, one a block, as (setting, operations).
+    """The authors' list or tuple of integers, one a block, as (setting, operations); also as YAML's `- 2` lines.
 
     20 integers are of the 300M setting, 40 of the 1.3G one. Only literals are read, nothing is evaluated.
 
     Raises:
         ArchitectureError: naming the integer, or how many there are.
     """
+    if _ITEMS.fullmatch(text):
+        text = f"[{', '.join(re.findall(r'[0-9]+', text))}]"
     try:
         values = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
@@ -117,8 +120,7 @@ def parse_mmrazor(data: Mapping[Any, Any]) -> tuple[Setting, list[str]]:
         if match is None:
             raise ArchitectureError(f"{str(key)[:40]!r} is no block: write backbone.layers.<stage>.<block>")
         found[int(match["stage"]), int(match["block"])] = parse_candidate(_chosen(value), f"{key}: chosen")
-    # The smallest that has room.
-    setting = next((each for each in SETTINGS if each.blocks >= len(found)), SETTINGS[-1])
+    setting = min(SETTINGS, key=lambda each: abs(each.blocks - len(found)))
     places = [(stage, block) for stage, depth in enumerate(setting.depths) for block in range(depth)]
     _complain(setting, "lacks", (place for place in places if place not in found))
     _complain(setting, "has besides", (place for place in found if place not in places))

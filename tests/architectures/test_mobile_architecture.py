@@ -173,7 +173,7 @@ MALFORMED = {
     "skip over a width": ("[[8, 9], ['skip', 'k3_e1'], 1]", "begins with skip"),
     "only a head": ("[[8, 1280], ['conv_2d_1x1'], 1]", "conv_2d_1x1"),
     "head in the middle": (f"[[8, 8], ['conv_2d_1x1'], 1]|{STAGE}", "conv_2d_1x1"),
-    "yaml list": ("- 1\n- 2", "neither"),
+    "yaml list": ("- a\n- b", "neither"),
     "yaml broken": ("kind: [mobile", "neither YAML"),
     "yaml impossible date": ("kind: 2001-13-45", "neither YAML"),
     "yaml deep": ("kind: " + "[" * 2000, "neither YAML"),

@@ -106,6 +106,12 @@ def test_the_authors_integers(values, as_tuple, newline):
     assert architecture.widths == WIDTHS["300m" if len(values) == 20 else "1_3g"]
 
 
+@given(values=operations, indent=st.sampled_from(["", "  "]), end=st.sampled_from(["\n", "\r\n", "\n\n"]))
+def test_the_authors_integers_as_a_list_of_yaml(values, indent, end):
+    text = "".join(f"{indent}- {value}{end}" for value in values)
+    assert parse_architecture(text) == parse_architecture(str(values))
+
+
 FORMS = {
     "1.x": ("backbone.layers.{}.{}", lambda name: {"chosen": name}),
     "1.x exported": ("architecture.backbone.layers.{}.{}", lambda name: {"chosen": name}),
@@ -196,6 +202,12 @@ MALFORMED = {
         as_yaml({**without("backbone.layers.2.5"), "backbone.layers.4.0": {"chosen": "shuffle_3x3"}}),
         "lacks block 5 of stage 2",
     ),
+    "one too many": (
+        as_yaml({**SUBNET, "backbone.layers.3.4": {"chosen": "shuffle_3x3"}}),
+        "has besides block 4 of stage 3: the 300M setting",
+    ),
+    "lines of something else": ("- 1\n- b\n- 2\n", "is no list of integers"),
+    "too few lines": ("- 1\n- 2\n", "an architecture of 2 integers: give 20"),
     "far too many": (
         as_yaml(mmrazor("000000000 00000000 0000000000000000 00000000")),
         "has besides block 8 of stage 0: the 1.3G setting",
