@@ -26,13 +26,11 @@ class CandidateLog(Callback):
     Args:
         folder: the run directory.
         costs: of the paths, a column each; the first is what the report draws scores against.
-        population: candidates of a generation.
     """
 
-    def __init__(self, folder: Path, costs: Sequence[CostTable], population: int) -> None:
+    def __init__(self, folder: Path, costs: Sequence[CostTable]) -> None:
         self._path = folder / CANDIDATES
         self._costs = costs
-        self._population = population
         self._head = ["candidate", "generation", "path", *(cost.quantity for cost in costs), "score"]
         self._written = 0
 
@@ -72,7 +70,7 @@ class CandidateLog(Callback):
     def _rows(self, module: EvolutionAdaptation, first: int) -> list[list[Any]]:
         return [
             [
-                *(number, number // self._population, "-".join(map(str, path))),
+                *(number, module.evolution.generation_of(number), "-".join(map(str, path))),
                 *(round(cost.of(path)) for cost in self._costs),
                 score,
             ]

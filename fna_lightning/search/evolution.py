@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -97,6 +98,7 @@ class Evolution:
         self._generations = generations
         self._random_seed = random_seed
         self._pool: list[Genes] = []
+        self._ends: list[int] = []  # of the generations, in the pool
         self._seen: set[Genes] = set()
         self._made, self._kept = 0, 0
         self._used_up = False
@@ -140,9 +142,14 @@ class Evolution:
         if told >= self.budget:
             return None
         if told == len(self._pool) and not self._used_up:
-            self._pool += self._generation(told // self._breeding.population)
+            self._pool += self._generation(len(self._ends))
+            self._ends.append(len(self._pool))
             self._used_up = told == len(self._pool)
         return self._pool[told] if told < len(self._pool) else None
+
+    def generation_of(self, number: int) -> int:
+        """The generation of candidate `number`, both from 0; one that found no more new paths is shorter."""
+        return bisect_right(self._ends, number)
 
     def tell(self, score: float) -> None:
         """Score the candidate that was asked for last; what is not a number counts as the worst.

@@ -111,7 +111,7 @@ class Evolution(Search):
         )
         data = EvolutionData(job.data, self._share, candidates)
         others = [cost for cost, _ in job.limits.limits if cost.quantity != job.cost.quantity]
-        table = CandidateLog(job.folder, [job.cost, *others], self._breeding.population)
+        table = CandidateLog(job.folder, [job.cost, *others])
         given = [] if self._supernet is None else [SupernetWeights(self._supernet, job.folder / "remapping.csv")]
         job.fit(module, data, [*given, table])
         if not candidates.history:

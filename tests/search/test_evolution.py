@@ -111,3 +111,18 @@ def test_what_cannot_be_is_named():
     evolution.tell(1.0)
     with pytest.raises(RuntimeError, match="no candidate"):
         evolution.tell(1.0)
+
+
+@pytest.mark.parametrize("random_seed", range(5))
+def test_generations_are_counted_as_they_come(random_seed):
+    """One that finds no more new paths is short."""
+    breeding = Breeding(6, 2, 2, 2, 0.1)
+    evolution = Evolution([2] * 14, lambda genes: sum(genes) <= 1, [0] * 14, breeding, 9, random_seed)
+    finished(evolution, sum)
+    assert len(evolution.history) <= 15
+    counts: dict[int, int] = {}
+    for number in range(len(evolution.history)):
+        generation = evolution.generation_of(number)
+        counts[generation] = counts.get(generation, 0) + 1
+    assert list(counts) == sorted(counts) == list(range(len(counts)))
+    assert counts[0] == max(counts.values()) == 6
