@@ -135,7 +135,7 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         """
         if train.class_names != val.class_names:
             what = class_difference(train.class_names, val.class_names)
-            raise SetError(Problem(Kind.SET, val.source, what, "give both the same"))
+            raise SetError(Problem(Kind.CLASSES, val.source, what))
 
     def note_unused(self, train: DatasetT, val: DatasetT, found: Iterable[Problem], problems: Problems) -> None:
         """Note the folders with pictures that nobody speaks of: not the two sets, nor what is wrong with them.

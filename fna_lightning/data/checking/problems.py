@@ -27,7 +27,8 @@ class Kind(Enum):
     the item. A notice is read, but perhaps not as expected.
     """
 
-    SET = "parts that cannot be read", "error", "restore them", False
+    SET = "parts that cannot be used", "error", "restore them", False
+    CLASSES = "classes that differ between the sets", "error", "give both the same", False
     CATEGORY = "broken categories", "error", "correct it", False
     EMPTY_CLASS = "classes without pictures", "error", "add some or remove the class from both sets", False
     ENTRY = "malformed entries", "error", "correct it"

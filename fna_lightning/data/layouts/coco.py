@@ -329,7 +329,7 @@ class CocoDataModule(DetectionDataModule):
         ids = [list(dataset.annotations.category_ids) for dataset in (train, val)]
         if ids[0] != ids[1]:
             what = f"category ids {ids[1][:8]} differ from the training set's {ids[0][:8]} for the same names"
-            raise SetError(Problem(Kind.SET, val.source, what, "give both the same"))
+            raise SetError(Problem(Kind.CLASSES, val.source, what))
 
     def _build(
         self, file: Path, folder: Path, key: str, transform: DetectionPipeline, problems: Problems

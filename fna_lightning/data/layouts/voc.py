@@ -105,7 +105,7 @@ class VocDataModule(DetectionDataModule):
             odd = sorted(set(train.class_names) ^ set(val.class_names))
             both = ",".join(sorted({*train.class_names, *val.class_names}))
             what = f"only one of training and validation set has objects of {', '.join(map(repr, odd))}"
-            raise SetError(Problem(Kind.SET, val.source, what, f"set data.classes=[{both}]"))
+            raise SetError(Problem(Kind.CLASSES, val.source, what, f"set data.classes=[{both}]"))
 
     def _read(self, sets: Sequence[str], key: str, problems: Problems) -> CocoAnnotations:
         year = self.root / sets[0].rpartition("/")[0]
