@@ -119,7 +119,7 @@ def test_boxes_that_may_be_corners(coco):
     def more(content):
         rows = content["annotations"]
         content["annotations"] = [
-            {**row, "id": 100 * n + k, "bbox": [k + n, 2, 10.5 + n + k, 9]}
+            {**row, "id": 100 * n + k, "bbox": [k + n, 2, 10.5 + n + k, 9], "area": 90}
             for n in range(4)
             for k, row in enumerate(rows)
         ]

@@ -75,7 +75,7 @@ class Kind(Enum):
         "notice",
         "set data.classes to the ids in the files",
     )
-    NO_EXTENT = "objects whose area is not positive", "notice", "correct or remove the area"
+    AREA = "objects of an impossible area", "notice", "correct or remove the area"
     TWICE = "pictures listed twice with the same boxes", "notice", "keep one entry"
     COPY = "copies of a picture in one split", "notice", "keep one of them"
     OTHER_COPY = "copies of a picture with other annotations", "notice", "keep the right one"
