@@ -52,6 +52,10 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
 
     picture_ending = ""
     """How the names of all pictures end, where they end alike."""
+    unused_mend = ""
+    """How pictures among those of the two sets come to be used as well, if not by a list."""
+    other_mend = ""
+    """How those in a folder of another split do."""
     kind: ClassVar[str]
     """What can be learnt from it: `detection`, `classification` or `segmentation`."""
 
@@ -148,8 +152,8 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         """
         files = (*train.listed(), *val.listed(), *(problem.path for problem in found))
         known = set(map(os.path.abspath, files))
-        note_unused(self.picture_folders(), known, problems)
-        note_unused(self.other_folders(), known, problems, self.picture_ending)
+        note_unused(self.picture_folders(), known, problems, mend=self.unused_mend)
+        note_unused(self.other_folders(), known, problems, self.picture_ending, self.other_mend)
 
     def totals(self) -> dict[str, dict[str, int]]:
         """What there is after `setup`, counted: split -> title -> number."""

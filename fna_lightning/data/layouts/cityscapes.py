@@ -228,6 +228,7 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
     """
 
     kind = "segmentation"
+    other_mend = "give it by data.train_split or data.val_split if it is meant to be used"
 
     def __init__(
         self,
@@ -255,6 +256,10 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
         self.images_folder = self.root / images_folder
         self.labels_folder = self.root / labels_folder
         self.image_suffix = self.picture_ending = image_suffix
+        self.unused_mend = (
+            f"let their names end in data.image_suffix={image_suffix}, and give them label files, "
+            "if they are meant to be used"
+        )
         self.label_suffix = label_suffix
         self.resize = resize
         self.train_transform = segmentation_training(resize, scales, crop, flip)

@@ -294,6 +294,8 @@ class CocoDataModule(DetectionDataModule):
         **settings: Whatever else `DetectionDataModule` takes.
     """
 
+    other_mend = "give it by data.train_images or data.val_images, with its annotations, if it is meant to be used"
+
     def __init__(
         self,
         root: str | Path,
