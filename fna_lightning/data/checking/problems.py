@@ -75,6 +75,11 @@ class Kind(Enum):
         "notice",
         "set data.classes to the ids in the files",
     )
+    BLENDED = (
+        "label files that seem to be interpolated",
+        "notice",
+        "resize it anew by the nearest pixel, unless such ids are meant, as those of outlines",
+    )
     AREA = "objects of an impossible area", "notice", "correct or remove the area"
     TWICE = "pictures listed twice with the same boxes", "notice", "keep one entry"
     COPY = "copies of a picture in one split", "notice", "keep one of them"
