@@ -28,7 +28,7 @@ from fna_lightning.data.checking.images import read_image, read_labels
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
 from fna_lightning.data.datasets import EpochDataset
 from fna_lightning.data.label_maps import CITYSCAPES_CLASSES, LabelFiles, LabelMap, build_label_map
-from fna_lightning.errors import DataError
+from fna_lightning.errors import DataError, listed
 
 
 @dataclass
@@ -273,7 +273,7 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
         """List and check the training set."""
         dataset = self._build("train_split", self.train_split, problems)
         if dataset.pixels.any() and (unseen := dataset.unseen_classes()):
-            what = f"no label file has a pixel of {', '.join(unseen)}"
+            what = f"no label file has a pixel of {listed(unseen)}"
             problems.append(Problem(Kind.UNSEEN_CLASS, dataset.files.labels, what))
         dataset.transform = self.train_transform
         return dataset
