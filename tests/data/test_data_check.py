@@ -227,6 +227,7 @@ WRONG = [
     (["data=coco"], "data.root is not set: give data.root=<value>"),
     (["data=coco", "data.rot=x"], "unknown key data.rot"),
     (["data=coco", "data.root=[1"], "data.root=[1: cannot be read"),
+    (["data=cityscapes", 'data.classes={"Kühe": 1}'], 'the name "Kühe" can only stand in a file: write'),
     (["data=coco", "data.root=nowhere"], "nowhere: no such folder; set data.root to where the data set lies"),
     (["data=coco", "data.root=x", "data.batch_size=many"], "a setting of data is of the wrong type"),
     (["data=coco", "data.root=x", "data.size=[1]"], "data.size=[1] is not a height and a width"),
