@@ -8,6 +8,7 @@ from collections.abc import Callable
 from hydra.errors import OverrideParseException
 
 from fna_lightning.errors import UserError
+from fna_lightning.overrides import mend_of_mapping
 
 _UNKNOWN = re.compile(r"Key '[^']+' is not in struct\s+full_key: (\S+)")
 _MISSING = re.compile(r"Missing mandatory value: (\S+)")
@@ -36,7 +37,8 @@ def one_line(
     for link in chain:
         if isinstance(link, OverrideParseException):
             reason = str(link).splitlines()[0]
-            return f"{link.override}: cannot be read ({reason}); --help shows {help_shows}"
+            mend = mend_of_mapping(link.override) or f"--help shows {help_shows}"
+            return f"{link.override}: cannot be read ({reason}); {mend}"
     text = " ".join(str(link) for link in chain)
     if unknown := _UNKNOWN.search(text):
         return f"unknown key {unknown[1]}{hint(unknown[1], chain)}"

@@ -4,6 +4,10 @@ An entry point prints a `UserError` as one line and exits with 2; every message 
 file or key, the value found and the mend.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Something in the user's files, settings or command line; the message is one line."""
@@ -35,3 +39,10 @@ def brief(said: object, length: int = 120) -> str:
     if len(text) <= length:
         return text
     return f"{text[:length].rpartition(' ')[0] or text[:length]} ..."
+
+
+def listed(words: Iterable[object], most: int = 8, between: str = ", ") -> str:
+    """The first of some words, and how many more there are: a line is not to be filled by hundreds of names."""
+    texts = [str(word) for word in words]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return between.join(texts[:most]) + more

@@ -1,12 +1,15 @@
 """Values that Hydra's grammar refuses arrive as they were written; what it reads is not touched."""
 
 import pytest
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hypothesis import example, given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from fna_lightning.overrides import quoted, readable
+from fna_lightning.files import CONF_DIR
+from fna_lightning.overrides import mend_of_mapping, quoted, readable
 
 
 def read(override):
@@ -46,6 +49,62 @@ def test_paths_arrive(override, wanted):
 )
 def test_mistakes_stay(override):
     assert readable([override]) == [override]
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ('classes={"a b": c}', {"a b": "c"}),
+        ("classes={'a b' : \"c d\", e: f}", {"a b": "c d", "e": "f"}),
+        ('classes={"a (b), c=d: [e] {f}": g}', {"a (b), c=d: [e] {f}": "g"}),
+        ('classes={"a": "b, \'c\': {d}"}', {"a": "b, 'c': {d}"}),
+        ('classes={"1": one, "False": yes}', {1: "one", False: "yes"}),
+        ('data.classes={"the road": 7, person: [24, 25]}', {"the road": 7, "person": [24, 25]}),
+        ('+a={"b c": {"d e": "f: g"}}', {"b c": {"d e": "f: g"}}),
+    ],
+)
+def test_keys_in_quotes(override, wanted):
+    (changed,) = readable([override])
+    assert read(override) is None
+    assert read(changed)[1] == wanted
+
+
+@pytest.mark.parametrize("name", ["Kühe", "it's", "a & b", "null", "1.50", ""])
+def test_keys_that_cannot_be_written(name):
+    override = f'data.classes={{cow: 1, "{name}": 2}}'
+    assert readable([override]) == [override]
+    assert mend_of_mapping(override) == (
+        f'the name "{name}" can only stand in a file: write the mapping into <folder>/data/classes/<name>.yaml '
+        "and give hydra.searchpath=[<folder>] +data/classes=<name>"
+    )
+
+
+def test_mends_of_mappings():
+    assert "names of more than letters and digits in quotes" in mend_of_mapping("classes={Kühe: cow}")
+    assert mend_of_mapping("trainer.max_epochs=[1") == mend_of_mapping("a") == ""
+
+
+def test_keys_that_can_only_stand_in_a_file(tmp_path):
+    for group, entry in (("classes", "evaluate"), ("data/classes", "check")):
+        (tmp_path / group).mkdir(parents=True)
+        (tmp_path / group / "mine.yaml").write_text('{Kühe: cow, "it\'s": 7}', encoding="utf-8")
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            given = ["data=cityscapes", f"hydra.searchpath=[{tmp_path}]", f"+{group}=mine"]
+            config = compose(entry, given)
+        assert OmegaConf.select(config, group.replace("/", ".")) == {"Kühe": "cow", "it's": 7}
+
+
+NAME = st.text("ab 1/=.,\\()[]{}:-_+$%*@?|\t", min_size=1, max_size=12)
+
+
+@given(NAME, NAME)
+def test_any_name_that_has_a_place(name, other):
+    override = f"classes={{{quoted(name)}: {quoted(other)}, last: 'x: y'}}"
+    (changed,) = readable([override])
+    if changed != override:
+        assert [(str(key), value) for key, value in read(changed)[1].items()] == [(name, other), ("last", "x: y")]
+    else:
+        assert mend_of_mapping(override).startswith(f"the name {quoted(name)} can only stand in a file")
 
 
 def test_a_file_whose_name_has_a_comma(tmp_path, monkeypatch):

@@ -52,6 +52,10 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
 
     picture_ending = ""
     """How the names of all pictures end, where they end alike."""
+    unused_mend = ""
+    """How pictures among those of the two sets come to be used as well, if not by a list."""
+    other_mend = ""
+    """How those in a folder of another split do."""
     kind: ClassVar[str]
     """What can be learnt from it: `detection`, `classification` or `segmentation`."""
 
@@ -135,7 +139,7 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         """
         if train.class_names != val.class_names:
             what = class_difference(train.class_names, val.class_names)
-            raise SetError(Problem(Kind.SET, val.source, what, "give both the same"))
+            raise SetError(Problem(Kind.CLASSES, val.source, what))
 
     def note_unused(self, train: DatasetT, val: DatasetT, found: Iterable[Problem], problems: Problems) -> None:
         """Note the folders with pictures that nobody speaks of: not the two sets, nor what is wrong with them.
@@ -148,8 +152,8 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         """
         files = (*train.listed(), *val.listed(), *(problem.path for problem in found))
         known = set(map(os.path.abspath, files))
-        note_unused(self.picture_folders(), known, problems)
-        note_unused(self.other_folders(), known, problems, self.picture_ending)
+        note_unused(self.picture_folders(), known, problems, mend=self.unused_mend)
+        note_unused(self.other_folders(), known, problems, self.picture_ending, self.other_mend)
 
     def totals(self) -> dict[str, dict[str, int]]:
         """What there is after `setup`, counted: split -> title -> number."""

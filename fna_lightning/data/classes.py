@@ -6,9 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from fna_lightning.errors import DataError
-
-_SHOWN = 8  # names that a message lists
+from fna_lightning.errors import DataError, listed
 
 
 def class_order(names: Sequence[str], own: Sequence[str], renamed: Mapping[str, str] | None = None) -> list[int]:
@@ -58,8 +56,7 @@ def class_difference(train: Sequence[str], val: Sequence[str]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(_quoted, names[:_SHOWN])) + more
+    return listed(map(_quoted, names))
 
 
 def _quoted(name: str) -> str:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fna_lightning.data.batches import IGNORED_LABEL
-from fna_lightning.errors import ConfigError, DataError
+from fna_lightning.errors import ConfigError, DataError, listed
 
 Array: TypeAlias = np.ndarray
 Colour: TypeAlias = tuple[int, int, int]
@@ -105,7 +105,7 @@ class LabelMap:
     def describe(unknown: Sequence[int]) -> str:
         """Unknown ids in words, to follow 'has'."""
         several = "s" * (len(unknown) > 1)
-        return f"label id{several} {', '.join(map(str, unknown))}, of no class and not in data.ignored"
+        return f"label id{several} {listed(unknown)}, of no class and not in data.ignored"
 
     @cached_property
     def _labels(self) -> Array:

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from fna_lightning.distributed import gather_objects, maximum_over_ranks, num_ranks
-from fna_lightning.errors import ConfigError, TrainingError
+from fna_lightning.errors import ConfigError, TrainingError, listed
 
 log = logging.getLogger(__name__)
 
 OnNonfinite = Literal["raise", "skip"]
-_SHOWN = 8  # pictures that a message names
 
 
 class StepGuard:
@@ -137,8 +136,7 @@ class StepGuard:
 
 def name_batch(epoch: int, iteration: int, files: Sequence[str]) -> str:
     """A batch in words, for a message."""
-    pictures = ", ".join(files[:_SHOWN]) + (f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else "")
-    return f"epoch {epoch}, iteration {iteration}" + (f", pictures {pictures}" if pictures else "")
+    return f"epoch {epoch}, iteration {iteration}" + (f", pictures {listed(files)}" if files else "")
 
 
 def _mark(path: Sequence[int], gradients: Sequence[Tensor]) -> int:

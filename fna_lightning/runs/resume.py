@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fna_lightning.callbacks.consensus import flatten
 from fna_lightning.checkpoints import read_file
 from fna_lightning.data.base import DataModule
-from fna_lightning.errors import CheckpointError, ConfigError, UserError, brief
+from fna_lightning.errors import CheckpointError, ConfigError, UserError, brief, listed
 from fna_lightning.files import CONF_DIR
 from fna_lightning.runs import build, datasets
 from fna_lightning.runs.composition import bring_up_to_date
@@ -104,9 +104,8 @@ def check_resume(config: DictConfig, folder: Path, entry: str) -> None:
     current = cast("DictConfig", OmegaConf.create(plain(config)))
     new = _Run(current, _comparable(current), entry)
     if odd := [*_of_settings(old, new, content), *_of_batches(old.config, current, content)]:
-        more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
         raise ConfigError(
-            f"resume={config.resume}: cannot change in a run that goes on: {'; '.join(odd[:_SHOWN])}{more}; "
+            f"resume={config.resume}: cannot change in a run that goes on: {listed(odd, _SHOWN, '; ')}; "
             f"leave it as it was, or begin anew {_by_which_key(odd, path.parent.parent, entry)}"
         )
 

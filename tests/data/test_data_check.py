@@ -196,6 +196,12 @@ def test_a_split_that_cannot_be_read_does_not_hide_the_other(coco, check):
     assert re.search(r"usable +images +0 +2", output)
 
 
+def test_a_split_that_can_be_read_but_not_be_used(coco, check):
+    coco.write({**coco.read(), "annotations": []})
+    _, output, _ = check("data=coco", f"data.root={coco.root}")
+    assert re.search(r"error +parts that cannot be used +1 +0\b", output)
+
+
 def test_splits_that_do_not_fit(coco, folders, check):
     content = coco.read("val2017")
     content["categories"][0]["name"] = "brooms"
@@ -203,6 +209,7 @@ def test_splits_that_do_not_fit(coco, folders, check):
     _, output, _ = check("data=coco", f"data.root={coco.root}")
     words = "have other classes: only training has 'brush', only validation has 'brooms'; give both the same"
     assert re.search(f"instances_val2017.json: error: .* {words}", output)
+    assert re.search(r"error +classes that differ between the sets +0 +1\b", output)
     for picture in (folders / "train" / "bee").iterdir():
         picture.unlink()
     (folders / "val" / "cat" / "0.jpg").write_bytes(b"")
@@ -220,6 +227,7 @@ WRONG = [
     (["data=coco"], "data.root is not set: give data.root=<value>"),
     (["data=coco", "data.rot=x"], "unknown key data.rot"),
     (["data=coco", "data.root=[1"], "data.root=[1: cannot be read"),
+    (["data=cityscapes", 'data.classes={"Kühe": 1}'], 'the name "Kühe" can only stand in a file: write'),
     (["data=coco", "data.root=nowhere"], "nowhere: no such folder; set data.root to where the data set lies"),
     (["data=coco", "data.root=x", "data.batch_size=many"], "a setting of data is of the wrong type"),
     (["data=coco", "data.root=x", "data.size=[1]"], "data.size=[1] is not a height and a width"),

@@ -64,6 +64,29 @@ def test_other_encodings(coco):
     assert "is empty, not JSON; restore the file" in refusal(module(coco.root))
 
 
+@pytest.mark.parametrize("key", ["images", "annotations", "categories"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_list_that_comes_twice(coco, key, encoding):
+    text = json.dumps(coco.read())
+    coco.file().write_bytes(f'{text[:-1]}, "{key}": []}}'.encode(encoding))
+    line = refusal(module(coco.root))
+    assert line.endswith(
+        f"instances_train2017.json: has '{key}' 2 times, of which only the last would be read; "
+        "merge them into one list or remove the others"
+    )
+    assert refusal(module(coco.root, on_error="skip")) == line
+
+
+def test_words_of_lists_elsewhere_are_none(coco):
+    before = module(coco.root)
+    before.setup("fit")
+    changed(coco, each(lambda row: row.update(images=1, info={"annotations": 2}), "categories"))
+    changed(coco, lambda content: content.update(info={"images": "annotations", "categories": 3}))
+    data = module(coco.root)
+    data.setup("fit")
+    assert data.fingerprints() == before.fingerprints()
+
+
 FOREIGN = {
     "a file of labelme for a single picture": {"version": "5.0", "shapes": [], "imagePath": "a.jpg"},
     "a project of VIA": {"_via_settings": {}, "_via_img_metadata": {}},
@@ -119,7 +142,7 @@ def test_boxes_that_may_be_corners(coco):
     def more(content):
         rows = content["annotations"]
         content["annotations"] = [
-            {**row, "id": 100 * n + k, "bbox": [k + n, 2, 10.5 + n + k, 9]}
+            {**row, "id": 100 * n + k, "bbox": [k + n, 2, 10.5 + n + k, 9], "area": 90}
             for n in range(4)
             for k, row in enumerate(rows)
         ]

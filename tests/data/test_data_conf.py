@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from fna_lightning.data import CityscapesDataModule, DataModule, DetectionDataModule
 from fna_lightning.data.label_maps import CITYSCAPES_CLASSES
+from fna_lightning.overrides import readable
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 NAMES = (
@@ -77,7 +78,7 @@ def test_classes_of_segmentation_sets():
 
 
 def test_classes_on_the_command_line_take_the_place_of_those_of_cityscapes():
-    found = label_map("data=cityscapes", "data.classes={traffic sign: 20, road: [7, 8]}")
+    found = label_map("data=cityscapes", *readable(['data.classes={"traffic sign": 20, road: [7, 8]}']))
     assert found.class_names == ("traffic sign", "road")
     assert found.class_ids == ((20,), (7, 8))
     assert set(found.ignored) == {*range(34), 255} - {7, 8, 20}

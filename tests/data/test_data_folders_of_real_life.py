@@ -155,6 +155,63 @@ def test_endings_say_nothing_of_content(folders):
     assert len(data.train_dataset) == 17
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF"])
+@pytest.mark.parametrize("name", ["photo.jpg_large", "photo.webp2", "photo", "photo.v2.CR2"])
+def test_pictures_of_an_ending_that_is_not_known_are_counted(folders, caplog, kind, name):
+    Image.new("RGB", (40, 40), (1, 9, 200)).save(folders / "train" / "ant" / name, kind)
+    (folders / "train" / "cat" / "deeper").mkdir()
+    for text in ("notes", "labels.npy", "numbers.bin", "readme.text"):
+        (folders / "train" / "cat" / "deeper" / text).write_bytes(b"BMI and P6 of all RIFFs, GIFted")
+    os.mkfifo(folders / "train" / "cat" / "pipe")
+    (folders / "train" / "cat" / "broken").symlink_to("/nowhere")
+    words = (
+        f"train: 1 picture(s) are in neither split, and not used: ant/{name}; put them into the folder of a class"
+    )
+    assert [(k, line.split(", with")[0]) for k, line in found(module(folders))] == [(Kind.UNUSED, words)]
+    with caplog.at_level(logging.WARNING):
+        module(folders).setup("fit")
+    assert "folders with pictures that no split lists (1)" in caplog.text
+
+
+def test_listed_pictures_may_have_any_ending(coco):
+    content = coco.read()
+    folder = coco.root / "train2017"
+    (folder / "0000.jpg").rename(folder / "0000.jpg_large")
+    shutil.copy(folder / "0002.jpg", folder / "photo.jpg_large")
+    content["images"][0]["file_name"] = "0000.jpg_large"
+    coco.write(content)
+    what = (
+        "train2017: 1 picture(s) are in neither split, and not used: photo.jpg_large; list them if they are meant"
+    )
+    assert [line for _, line in found(CocoDataModule(coco.root, size=[32, 32]))] == [f"{what} to be used"]
+
+
+def test_what_is_not_used_can_be_used_as_its_layout_has_it(coco, folders, tmp_path):
+    streets = Streets(tmp_path / "streets")
+    streets.add("train_extra", "ulm/00", (40, 64), seed=50)
+    shutil.copy(streets.picture("train", "ulm/01"), streets.root / "leftImg8bit" / "val" / "ulm.jpg")
+    shutil.copytree(coco.root / "val2017", coco.root / "test2017")
+    shutil.copytree(folders / "val", folders / "test")
+    meant = "if it is meant to be used"
+    for data, wanted in (
+        (
+            streets.module(),
+            {
+                "val": "let their names end in data.image_suffix=_leftImg8bit.png, and give them label files, "
+                "if they are meant to be used",
+                "train_extra": f"give it by data.train_split or data.val_split {meant}",
+            },
+        ),
+        (
+            CocoDataModule(coco.root, size=[32, 32]),
+            {"test2017": f"give it by data.train_images or data.val_images, with its annotations, {meant}"},
+        ),
+        (module(folders), {"test": f"give it by data.train_folder or data.val_folder {meant}"}),
+    ):
+        unused = [p for p in examine(data).problems["training"] if p.kind is Kind.UNUSED]
+        assert {p.path.name: p.advice for p in unused} == wanted
+
+
 NAMES = {
     "train2017/0000.jpg": "0000.jpg",
     "train2017\\0000.jpg": "0000.jpg",

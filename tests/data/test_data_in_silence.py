@@ -67,6 +67,7 @@ def test_boxes_that_are_fractions(coco):
     refused(module(coco.root, on_error="skip"), match)
     for number, row in enumerate(content["annotations"]):
         row["bbox"] = [1, 2, 20, 20] if number else [0.1, 0.2, 0.3, 0.1]
+        del row["area"]
     coco.write(content)  # a single one is noticed
     data = module(coco.root)
     data.setup("fit")
@@ -77,7 +78,7 @@ def test_boxes_that_are_fractions(coco):
 def test_boxes_of_one_pixel_are_no_fractions(coco):
     content = coco.read()
     for row in content["annotations"]:
-        row["bbox"] = [5, 5, 1, 1]
+        row.update(bbox=[5, 5, 1, 1], area=1)
     coco.write(content)
     assert kinds(module(coco.root)) == []
 
@@ -165,17 +166,28 @@ def test_copies_of_other_kinds(folders, tmp_path):
     assert [kind for kind, _ in kinds(streets.module())] == [Kind.COPY, Kind.OTHER_COPY]
 
 
-@pytest.mark.parametrize("area", [-1, 0, float("inf"), float("nan")])
+@pytest.mark.parametrize("area", [-1, 0, float("inf"), float("nan"), 50 * 20.5 * 17, 23 * 19])
 def test_areas_that_cannot_be(coco, area):
     content = coco.read()
     content["annotations"][0]["area"] = area
     coco.write(content)
-    assert [kind for kind, _ in kinds(module(coco.root))] == [Kind.NO_EXTENT]
+    assert [kind for kind, _ in kinds(module(coco.root))] == [Kind.AREA]
     data = module(coco.root)
     data.setup("fit")
     box = content["annotations"][0]["bbox"]
     assert data.train_dataset.annotations.areas[0] == box[2] * box[3]
     assert data.train_dataset.annotations.areas[1] == 300.5
+
+
+@pytest.mark.parametrize("area", [1, 20.5 * 17, 22.5 * 19])
+def test_areas_that_a_box_holds_but_for_rounding(coco, area):
+    content = coco.read()
+    content["annotations"][0]["area"] = area
+    coco.write(content)
+    assert kinds(module(coco.root)) == []
+    data = module(coco.root)
+    data.setup("fit")
+    assert data.train_dataset.annotations.areas[0] == area
 
 
 def test_categories_of_one_name(coco):

@@ -72,7 +72,7 @@ def test_evaluation_by_name(cli, runs, other):
     settings["detector"]["score_threshold"] = 0.0  # two epochs make nobody sure
     (keen / "config.yaml").write_text(yaml.safe_dump(settings))
     cli.start("evaluate", f"checkpoint={keen}", "hydra.run.dir=own")
-    cli.start("evaluate", f"checkpoint={keen}", *given, "classes={pentagram: star}", "hydra.run.dir=run")
+    cli.start("evaluate", f"checkpoint={keen}", *given, 'classes={"pentagram": star}', "hydra.run.dir=run")
     wanted, scores = found(cli.here / "own", runs.folder / "detection")
     entries, same = found(cli.here / "run", cli.here / "other")
     named = [{**entry, "category_id": entry["category_id"].replace("pentagram", "star")} for entry in entries]

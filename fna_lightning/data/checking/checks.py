@@ -29,6 +29,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from fna_lightning.data.checking.edges import blended_share
 from fna_lightning.data.checking.folders import near
 from fna_lightning.data.checking.headers import STRIP, ImageError, ImageHeader, parse_header
 from fna_lightning.data.checking.images import check_pixels, decode_labels, read_content, read_header
@@ -163,16 +164,16 @@ def _look_at_labels(label_map: LabelMap, chunk: _LabelChunk) -> tuple[list[_Faul
             faults.append((offset, error.kind, str(error)))
             continue
         counts[offset] = cv2.calcHist([ids], [0], None, [256], [0, 256]).ravel()
-        traits = _label_traits(ids.shape, np.flatnonzero(counts[offset]), picture, label_map)
+        traits = _label_traits(ids, np.flatnonzero(counts[offset]), picture, label_map)
         faults += [(offset, kind, what) for kind, what in traits]
     return faults, counts
 
 
-def _label_traits(size: tuple[int, ...], ids: np.ndarray, picture: Path, label_map: LabelMap) -> Iterator[_Trait]:
-    """What is the matter with a label file of (height, width) `size` that holds `ids`."""
+def _label_traits(stored: np.ndarray, ids: np.ndarray, picture: Path, label_map: LabelMap) -> Iterator[_Trait]:
+    """What is the matter with a label file of what is `stored` (H, W) uint8, which are `ids`."""
     # A picture that has no size was noted as a picture.
     with contextlib.suppress(ImageError):
-        height, width = read_header(picture).size
+        (height, width), size = read_header(picture).size, stored.shape
         if size != (height, width):
             what = f"is {size[1]}x{size[0]} (width x height), but its picture {width}x{height}: {picture.name}"
             yield Kind.LABEL_SIZE, what
@@ -180,6 +181,8 @@ def _label_traits(size: tuple[int, ...], ids: np.ndarray, picture: Path, label_m
         yield Kind.LABEL_ID, f"has {label_map.describe(unknown)}"
     elif set(ids) <= set(label_map.ignored):
         yield Kind.NO_OBJECT, "has no pixel of any class"
+    if share := blended_share(stored):
+        yield Kind.BLENDED, f"along {share:.0%} of its edges an id lies between the two beside it, a pixel wide"
 
 
 def _chunks(images: ImageList, sizes: np.ndarray | None) -> Iterator[_Chunk]:

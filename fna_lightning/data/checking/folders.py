@@ -11,11 +11,13 @@ import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PureWindowsPath
 
-from fna_lightning.data.checking.images import EXTENSIONS
+from fna_lightning.data.checking.images import EXTENSIONS, seems_picture
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
 
 PICTURES = EXTENSIONS | {".gif", ".jfif", ".jp2", ".heic", ".avif"}
 """Files that people take for pictures, whether they are read or not."""
+_NO_PICTURES = frozenset({".csv", ".db", ".ini", ".json", ".npy", ".npz", ".txt", ".xml", ".yaml", ".yml"})
+"""Files that people do not, of which there may be one beside every picture."""
 _SPLIT = re.compile(r"(train|valid|val|test|dev|demovideo|extra|unlabell?ed)(?![a-z])|.*_(train|val|test)$", re.I)
 _OF_SYSTEMS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 _NAMED = 3  # files of many
@@ -117,26 +119,32 @@ def beside(folders: Iterable[Path]) -> list[Path]:
     return sorted(path for path in found if not any(folder.is_relative_to(path) for folder in given))
 
 
-def note_unused(folders: Iterable[Path], used: Collection[str], problems: Problems, ending: str = "") -> None:
+def note_unused(
+    folders: Iterable[Path], used: Collection[str], problems: Problems, ending: str = "", mend: str = ""
+) -> None:
     """Note the folders with pictures, in them or below, that nobody speaks of; a line each.
+
+    A file whose ending says nothing is a picture if it begins as one, such as `photo.jpg_large`.
 
     Args:
         folders: Where a set's pictures lie; one inside another is looked through once.
         used: Absolute paths of what is listed in either split, usable or not.
         problems: Takes them in.
         ending: With which the names of pictures end.
+        mend: How they come to be used, if not by a list.
     """
     outer: list[Path] = []
     for folder in sorted({Path(os.path.abspath(folder)) for folder in folders}):  # noqa: PTH100 - links stay
         if not any(folder.is_relative_to(other) for other in outer):
             outer.append(folder)
     for folder in outer:
-        unused = sorted(path for path in _pictures(folder) if path not in used and path.endswith(ending))
+        rest = (path for name in files_below(folder) if (path := f"{folder}/{name}") not in used)
+        unused = sorted(path for path in rest if path.endswith(ending) and _is_picture(path))
         if unused:
             names = ", ".join(os.path.relpath(path, folder) for path in unused[:_NAMED])
             more = ", ..." if len(unused) > _NAMED else ""
             what = f"{len(unused)} picture(s) are in neither split, and not used: {names}{more}"
-            problems.append(Problem(Kind.UNUSED, folder, what))
+            problems.append(Problem(Kind.UNUSED, folder, what, mend))
 
 
 def files_below(folder: Path) -> Iterator[str]:
@@ -180,7 +188,5 @@ def _around(root: Path) -> Iterator[Path]:
     yield root.parent.parent
 
 
-def _pictures(folder: Path) -> Iterator[str]:
-    for name in files_below(folder):
-        if ends_in(name, PICTURES):
-            yield f"{folder}/{name}"
+def _is_picture(path: str) -> bool:
+    return ends_in(path, PICTURES) or (not ends_in(path, _NO_PICTURES) and seems_picture(Path(path)))

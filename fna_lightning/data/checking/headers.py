@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -38,6 +39,11 @@ _OTHERS = {
     b"<svg": "it is a drawing in SVG",
 }
 _HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc")
+_AVIF = (b"ftypavif", b"ftypavis")
+_STARTS = (_JPEG_START, _PNG_START, _GIF_START, *_TIFF_STARTS, *_JPEG_2000_STARTS)
+_SHORT_STARTS = re.compile(
+    rb"BM....\0{4}|P[1-6]\s|RIFF....WEBP", re.DOTALL
+)  # of BMP, of PPM and its like, of WebP
 _EXIF = b"Exif\0\0"
 
 
@@ -101,6 +107,11 @@ def parse_header(file: BinaryIO) -> ImageHeader:
     if start.startswith(_JPEG_2000_STARTS):
         return replace(header, lossy=_is_lossy_jpeg_2000(content))
     return replace(header, lossy=start[4:8] == b"ftyp")  # AVIF does not say
+
+
+def begins_as_picture(start: bytes) -> bool:
+    """Whether a file whose first bytes, 12 or more, are `start` is meant as a picture, read here or not."""
+    return start.startswith(_STARTS) or start[4:12] in _HEIC + _AVIF or bool(_SHORT_STARTS.match(start))
 
 
 def decode(content: bytes, flags: int) -> np.ndarray | None:

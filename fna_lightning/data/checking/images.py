@@ -13,6 +13,7 @@ from fna_lightning.data.checking.headers import (
     READ_FLAGS,
     ImageError,
     ImageHeader,
+    begins_as_picture,
     decode,
     is_opaque,
     parse_header,
@@ -103,6 +104,16 @@ def read_header(path: Path) -> ImageHeader:
             return parse_header(file)
     except OSError as error:
         raise _unreadable(error) from error
+
+
+def seems_picture(path: Path) -> bool:
+    """Whether a file begins as one of a picture does, whatever its name ends in."""
+    try:
+        _require_file(path)
+        with path.open("rb") as file:
+            return begins_as_picture(file.read(12))
+    except (ImageError, OSError):
+        return False
 
 
 def check_pixels(content: bytes, header: ImageHeader) -> bool:

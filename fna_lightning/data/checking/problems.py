@@ -27,7 +27,8 @@ class Kind(Enum):
     the item. A notice is read, but perhaps not as expected.
     """
 
-    SET = "parts that cannot be read", "error", "restore them", False
+    SET = "parts that cannot be used", "error", "restore them", False
+    CLASSES = "classes that differ between the sets", "error", "give both the same", False
     CATEGORY = "broken categories", "error", "correct it", False
     EMPTY_CLASS = "classes without pictures", "error", "add some or remove the class from both sets", False
     ENTRY = "malformed entries", "error", "correct it"
@@ -74,7 +75,12 @@ class Kind(Enum):
         "notice",
         "set data.classes to the ids in the files",
     )
-    NO_EXTENT = "objects whose area is not positive", "notice", "correct or remove the area"
+    BLENDED = (
+        "label files that seem to be interpolated",
+        "notice",
+        "resize it anew by the nearest pixel, unless such ids are meant, as those of outlines",
+    )
+    AREA = "objects of an impossible area", "notice", "correct or remove the area"
     TWICE = "pictures listed twice with the same boxes", "notice", "keep one entry"
     COPY = "copies of a picture in one split", "notice", "keep one of them"
     OTHER_COPY = "copies of a picture with other annotations", "notice", "keep the right one"

@@ -17,7 +17,14 @@ import numpy as np
 
 from fna_lightning.data.checking.positions import JsonPositions
 from fna_lightning.data.checking.problems import Kind, Problem, Problems
-from fna_lightning.data.layouts.boxes import are_fractions, box_faults, convention, in_order, repeated
+from fna_lightning.data.layouts.boxes import (
+    TOLERANCE,
+    are_fractions,
+    box_faults,
+    convention,
+    in_order,
+    repeated,
+)
 from fna_lightning.data.layouts.coco_tables import (
     Rows,
     Table,
@@ -58,7 +65,7 @@ class CocoAnnotations:
     boxes: np.ndarray
     """(M, 4) float64: left, top, width, height, as in the file."""
     areas: np.ndarray
-    """(M,) float64: the area of the object; of its box, if the file does not say or it is not positive."""
+    """(M,) float64: the area of the object; of its box, if the file does not say or says what cannot be."""
     crowd: np.ndarray
     """(M,) bool: the box holds a crowd, for scoring only."""
     listed: np.ndarray
@@ -228,13 +235,14 @@ def _areas(table: Table, boxes: np.ndarray) -> np.ndarray:
     """(M,) float64: areas of objects; that of their box where none is given, or one that cannot be."""
     given = np.array(table.column("area", "int or float", is_number, 0.0, np.nan), np.float64)
     missing = np.array([row.get("area") is None for row in table.rows], dtype=bool)
-    usable = (given > 0) & np.isfinite(given)
+    of_boxes, most = boxes[:, 2:].prod(axis=1), (boxes[:, 2:] + 2 * TOLERANCE).prod(axis=1)
+    usable = (given > 0) & (given <= most)
     table.note(
-        Kind.NO_EXTENT,
+        Kind.AREA,
         ~usable & ~missing & (boxes[:, 2:] > 0).all(axis=1),
-        lambda i: f"annotations[{i}].area is {given[i]:g}, and taken as that of its box",
+        lambda i: f"annotations[{i}].area is {given[i]:g}, and taken as that of its box: {of_boxes[i]:g}",
     )
-    return np.where(usable, given, boxes[:, 2] * boxes[:, 3])
+    return np.where(usable, given, of_boxes)
 
 
 def _check_twins(table: Table, names: list[str], image_of: np.ndarray, objects: np.ndarray) -> None:

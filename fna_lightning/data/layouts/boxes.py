@@ -12,7 +12,8 @@ from fna_lightning.data.checking.problems import Kind
 Mask: TypeAlias = np.ndarray | np.bool_
 """What comparing arrays gives, by its types."""
 TOLERANCE = 1.0
-"""Pixels by which a box may reach over the image's edge; real sets round outwards. It is cut off."""
+"""Pixels by which a box may reach over the image's edge, where it is cut off, or its object over the box; real
+sets round."""
 _ROUNDED = 0.01  # by which a share may exceed the whole
 _SOME = 0.1  # of all boxes
 SMALLEST = 0.01

@@ -28,7 +28,7 @@ from fna_lightning.data.checking.images import read_image, read_labels
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
 from fna_lightning.data.datasets import EpochDataset
 from fna_lightning.data.label_maps import CITYSCAPES_CLASSES, LabelFiles, LabelMap, build_label_map
-from fna_lightning.errors import DataError
+from fna_lightning.errors import DataError, listed
 
 
 @dataclass
@@ -228,6 +228,7 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
     """
 
     kind = "segmentation"
+    other_mend = "give it by data.train_split or data.val_split if it is meant to be used"
 
     def __init__(
         self,
@@ -255,6 +256,10 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
         self.images_folder = self.root / images_folder
         self.labels_folder = self.root / labels_folder
         self.image_suffix = self.picture_ending = image_suffix
+        self.unused_mend = (
+            f"let their names end in data.image_suffix={image_suffix}, and give them label files, "
+            "if they are meant to be used"
+        )
         self.label_suffix = label_suffix
         self.resize = resize
         self.train_transform = segmentation_training(resize, scales, crop, flip)
@@ -268,7 +273,7 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
         """List and check the training set."""
         dataset = self._build("train_split", self.train_split, problems)
         if dataset.pixels.any() and (unseen := dataset.unseen_classes()):
-            what = f"no label file has a pixel of {', '.join(unseen)}"
+            what = f"no label file has a pixel of {listed(unseen)}"
             problems.append(Problem(Kind.UNSEEN_CLASS, dataset.files.labels, what))
         dataset.transform = self.train_transform
         return dataset

@@ -29,6 +29,7 @@ from fna_lightning.data.checking.images import read_image
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError
 from fna_lightning.data.datasets import EpochDataset
 from fna_lightning.data.layouts.annotations import CocoAnnotations, read_annotations
+from fna_lightning.errors import listed
 
 
 @dataclass
@@ -173,7 +174,7 @@ def note_unseen(dataset: CocoDetection, problems: Problems) -> None:
     boxes = np.bincount(annotations.labels[~annotations.crowd], minlength=len(dataset.class_names))
     unseen = [name for name, number in zip(dataset.class_names, boxes, strict=True) if not number]
     if unseen:
-        what = f"no image has a box of {', '.join(unseen)}"
+        what = f"no image has a box of {listed(unseen)}"
         problems.append(Problem(Kind.UNSEEN_CLASS, annotations.file, what))
 
 
@@ -294,6 +295,8 @@ class CocoDataModule(DetectionDataModule):
         **settings: Whatever else `DetectionDataModule` takes.
     """
 
+    other_mend = "give it by data.train_images or data.val_images, with its annotations, if it is meant to be used"
+
     def __init__(
         self,
         root: str | Path,
@@ -326,10 +329,11 @@ class CocoDataModule(DetectionDataModule):
     def check_same_classes(self, train: CocoDetection, val: CocoDetection) -> None:
         """Require the same categories, by name and by id, in both sets."""
         super().check_same_classes(train, val)
-        ids = [list(dataset.annotations.category_ids) for dataset in (train, val)]
-        if ids[0] != ids[1]:
-            what = f"category ids {ids[1][:8]} differ from the training set's {ids[0][:8]} for the same names"
-            raise SetError(Problem(Kind.SET, val.source, what, "give both the same"))
+        ids = zip(train.annotations.category_ids, val.annotations.category_ids, strict=True)
+        for name, (one, other) in zip(val.class_names, ids, strict=True):
+            if one != other:
+                what = f"category {name!r} has the id {other}, but {one} in the training set"
+                raise SetError(Problem(Kind.CLASSES, val.source, what))
 
     def _build(
         self, file: Path, folder: Path, key: str, transform: DetectionPipeline, problems: Problems

@@ -19,6 +19,7 @@ from fna_lightning.data.layouts.foreign import foreign_format
 
 Rows = list[dict[str, Any]]
 
+_TABLES = ("images", "annotations", "categories")
 _NO_ID = -(2**63)  # stands for what is no integer of 64 bits
 _NOT_IN_NAMES = re.compile("[\0\ud800-\udfff]")  # no file system has these
 
@@ -102,7 +103,7 @@ def read_tables(file: Path) -> dict[str, Rows]:
     if not isinstance(content, dict):
         _refuse(file, f"is not a COCO file: a {type(content).__name__} where an object should be", "convert it")
     tables = {}
-    for key in ("images", "annotations", "categories"):
+    for key in _TABLES:
         rows = content.get(key)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             _refuse(file, f"is not a COCO instances file: '{key}' is not a list of objects", "convert it")
@@ -113,10 +114,10 @@ def read_tables(file: Path) -> dict[str, Rows]:
 
 
 def _read_json(file: Path) -> Any:
-    text = b""
+    content = b""
     try:
-        text = file.read_bytes()
-        return json.loads(text)
+        content = file.read_bytes()
+        return _parse(file, content.decode(json.detect_encoding(content), "surrogatepass"))
     except FileNotFoundError:
         names = there_are(file.parent, ".json")
         _refuse(file, "no such annotation file", f"set data.root and data.*_annotations{names}")
@@ -126,10 +127,28 @@ def _read_json(file: Path) -> Any:
         reason = f"byte {error.start} is no text in UTF-8: {error.reason}"
         _refuse(file, f"is not JSON ({reason})", "save it in UTF-8 or restore it")
     except json.JSONDecodeError as error:
-        what = f"is not JSON ({error.msg})" if text.strip() else "is empty, not JSON"
+        what = f"is not JSON ({error.msg})" if content.strip() else "is empty, not JSON"
         _refuse(file, what, "restore the file", Position(error.lineno, error.colno))
     except (ValueError, RecursionError) as error:  # brackets without end
         _refuse(file, f"is not JSON ({error})", "restore the file")
+
+
+def _parse(file: Path, text: str) -> Any:
+    """What `text` says in JSON, in which each table comes once: of two, the library would keep the last."""
+    if all(text.count(f'"{key}"') < 2 for key in _TABLES):  # to look at every object takes longer
+        return json.loads(text)
+    pairs: list[tuple[str, Any]] = []
+
+    def remember(own: list[tuple[str, Any]]) -> dict[str, Any]:
+        pairs[:] = own  # in the end those of the outermost object, if it is one
+        return dict(own)
+
+    content = json.loads(text, object_pairs_hook=remember)
+    keys = [key for key, _ in pairs] if isinstance(content, dict) else []
+    if twice := [key for key in _TABLES if keys.count(key) > 1]:
+        what = f"has '{twice[0]}' {keys.count(twice[0])} times, of which only the last would be read"
+        _refuse(file, what, "merge them into one list or remove the others")
+    return content
 
 
 def _refuse(file: Path, what: str, mend: str, position: Position | None = None) -> NoReturn:

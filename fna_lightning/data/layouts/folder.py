@@ -119,6 +119,11 @@ class FolderDataModule(DataModule[FolderClassification]):
     """
 
     kind = "classification"
+    unused_mend = (
+        "put them into the folder of a class, with an ending that is read, such as .jpg or .png, "
+        "if they are meant to be used"
+    )
+    other_mend = "give it by data.train_folder or data.val_folder if it is meant to be used"
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetErr
 from fna_lightning.data.layouts.annotations import CocoAnnotations
 from fna_lightning.data.layouts.coco import CocoDetection, DetectionDataModule
 from fna_lightning.data.layouts.voc_annotations import list_file, read_image_sets
-from fna_lightning.errors import ConfigError
+from fna_lightning.errors import ConfigError, listed
 
 VOC_CLASSES = (
     "aeroplane",
@@ -38,6 +38,7 @@ VOC_CLASSES = (
     "train",
     "tvmonitor",
 )
+_MANY = 30  # classes that no command line lists
 
 
 class VocDataModule(DetectionDataModule):
@@ -103,9 +104,10 @@ class VocDataModule(DetectionDataModule):
         """Require the same classes in both sets, which may differ where they are those in the files."""
         if train.class_names != val.class_names:
             odd = sorted(set(train.class_names) ^ set(val.class_names))
-            both = ",".join(sorted({*train.class_names, *val.class_names}))
-            what = f"only one of training and validation set has objects of {', '.join(map(repr, odd))}"
-            raise SetError(Problem(Kind.SET, val.source, what, f"set data.classes=[{both}]"))
+            both = sorted({*train.class_names, *val.class_names})
+            names = f"=[{','.join(both)}]" if len(both) < _MANY else f" to the {len(both)} names of both"
+            what = f"only one of training and validation set has objects of {listed(map(repr, odd))}"
+            raise SetError(Problem(Kind.CLASSES, val.source, what, f"set data.classes{names}"))
 
     def _read(self, sets: Sequence[str], key: str, problems: Problems) -> CocoAnnotations:
         year = self.root / sets[0].rpartition("/")[0]
