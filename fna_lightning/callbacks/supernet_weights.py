@@ -45,7 +45,8 @@ class SupernetWeights(Callback):
         """Fill it, unless the run continues, and say what was taken.
 
         Raises:
-            ConfigError: where the supernet is of another space, or has learnt what is to score its paths.
+            ConfigError: where the supernet is of another space, has learnt what is to score its paths, or lacks
+                what they are to be scored with.
         """
         module = cast("AdaptationModule", pl_module)
         if module.iteration:
@@ -57,6 +58,11 @@ class SupernetWeights(Callback):
         prefix = next(f"{name}." if name else "" for name, own in network.named_modules() if own is part)
         if odd := self._odd(part, prefix):
             raise self._of_another(f"first in {odd[0]}")
+        if prefix and trainer.max_epochs == 1:
+            raise ConfigError(
+                f"search.supernet={self._source}: has the {prefix[:-1]} alone in common, and trainer.max_epochs=1 "
+                "scores paths before the rest has learnt anything; give a supernet of this task, or more epochs"
+            )
         part.load_state_dict({name: self._state[prefix + name] for name in part.state_dict()})
         if trainer.is_global_zero:
             report_of_supernet(network, self._source, prefix).save(self._report_path)

@@ -130,5 +130,8 @@ def test_what_would_make_scores_worthless(tmp_path, monkeypatch, capsys):
     assert "search.share=0.5: the supernet of first was trained on all images but 0.25" in refused(
         *again, "search.share=0.5"
     )
+    assert "search.supernet=first: has the backbone alone in common, and trainer.max_epochs=1 scores" in refused(
+        *again, "detector.fpn_channels=16"
+    )
     line = refused("resume=first", "trainer.max_epochs=2", "data.batch_size=1", "hydra.run.dir=second")
     assert "data.batch_size" in line
