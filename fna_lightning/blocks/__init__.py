@@ -8,7 +8,7 @@ from fna_lightning.blocks.network import Backbone, Network, Repeated
 from fna_lightning.blocks.normalize import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from fna_lightning.blocks.shuffle import BlockPlan, ShuffleBlock, build_shuffle_stages, initialise_shuffle
 from fna_lightning.blocks.staged import StagedNetwork
-from fna_lightning.blocks.statistics import reestimate_statistics, without_synchronisation
+from fna_lightning.blocks.statistics import reestimate_statistics, untracked, without_synchronisation
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -32,5 +32,6 @@ __all__ = [
     "initialise",
     "initialise_shuffle",
     "reestimate_statistics",
+    "untracked",
     "without_synchronisation",
 ]

@@ -83,5 +83,19 @@ def without_synchronisation(network: nn.Module) -> Iterator[None]:
             vars(norm).pop("forward", None)
 
 
+@contextmanager
+def untracked(network: nn.Module) -> Iterator[None]:
+    """Batch norms use the batch's statistics and leave their running ones alone."""
+    # Looked for at every step: a strategy may have put synchronised norms in their places.
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
 def _copies(norm: _BatchNorm) -> dict[str, Tensor]:
     return {name: statistic.clone() for name, statistic in norm.named_buffers(recurse=False)}

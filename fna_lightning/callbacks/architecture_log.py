@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -51,14 +52,21 @@ class ArchitectureLog(Callback):
         parts: the architectures of all parts of the network; those that are searched give way to what is derived.
         limit: cost that the derived network never exceeds.
         every: iterations between two entries; an epoch's end always makes one.
+        least: cost that the derived network reaches, where some path does.
     """
 
     def __init__(
-        self, folder: Path, parts: Mapping[str, Architecture], limit: float | None, every: int = 50
+        self,
+        folder: Path,
+        parts: Mapping[str, Architecture],
+        limit: float | None,
+        every: int = 50,
+        least: float | None = None,
     ) -> None:
         self._folder = folder
         self._parts = parts
         self._limit = limit
+        self._least = least
         self._every = every
         self._recorded = -1
 
@@ -105,6 +113,11 @@ class ArchitectureLog(Callback):
         figures = diagnose(module.choices, module.alphas, module.cost)
         expected = figures[f"expected_{module.cost.quantity}"]
         module.progress["cost"] = f"{expected / 1e9:.3g}G"
+        signal = module.alphas.signal.value()
+        if not math.isnan(signal):
+            figures["signal"] = signal
+            module.progress["signal"] = f"{signal:.1f}"
+        module.alphas.signal.forget()
         write_row(trainer, module, {f"search/{name}": value for name, value in figures.items()})
         probabilities = _named_probabilities(module)
         for logger in _dashboards(trainer):
@@ -120,7 +133,7 @@ class ArchitectureLog(Callback):
             writer.writerow([module.iteration, *(f"{value:.6f}" for value in probabilities.values())])
 
     def _derive(self, module: ArchitectureAdaptation) -> dict[str, Architecture]:
-        path = module.cost.best_within(self._limit, module.alphas.probabilities())
+        path = module.cost.best_within(self._limit, module.alphas.probabilities(), self._least)
         return {**self._parts, **module.choices.derive(path)}
 
 

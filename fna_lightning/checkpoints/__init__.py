@@ -14,13 +14,14 @@ from fna_lightning.checkpoints.reading import (
     require_finite,
     weights_of,
 )
-from fna_lightning.checkpoints.seed import Seed, checkpoint_of, load_seed
+from fna_lightning.checkpoints.seed import Moments, Seed, checkpoint_of, load_seed
 from fna_lightning.checkpoints.shuffle import infer_shuffle
 
 __all__ = [
     "PUBLISHED",
     "READERS",
     "Dialect",
+    "Moments",
     "Seed",
     "SeedReader",
     "Weights",

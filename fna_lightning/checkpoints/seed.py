@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,19 @@ from fna_lightning.errors import ArchitectureError, CheckpointError
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Of the C channels that a convolution reads, over pictures and positions.
+
+    Attributes:
+        mean: (C,) float64.
+        covariance: (C, C) float64.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+
+
+@dataclass(frozen=True)
 class Seed:
     """A trained network: its architecture and the tensors of its backbone under the project's names."""
 
@@ -24,6 +38,9 @@ class Seed:
     """Where it came from, for reports."""
     notice: str = ""
     """What was chosen in reading it, in a line, if anything was."""
+    moments: Mapping[str, Moments] = field(default_factory=dict)
+    """Of what its convolutions read on the pictures that it is adapted to, by the convolution's name; none where
+    they are not known."""
 
     def tensor(self, name: str) -> Tensor:
         """One tensor.

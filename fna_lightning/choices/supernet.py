@@ -16,3 +16,8 @@ class Supernet(nn.Module, ABC):
     @abstractmethod
     def architecture_of(self, path: Sequence[int]) -> Architecture:
         """The architecture that `path` stands for: one candidate for each of `Choices(self)`, in their order."""
+
+    def path_of(self, architecture: Architecture) -> list[int] | None:
+        """The path that stands for a network such as `architecture`; None where none does, or none is known."""
+        del architecture
+        return None

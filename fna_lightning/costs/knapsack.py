@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -54,7 +55,7 @@ def cheapest_path(sizes: Sequence[int], terms: Sequence[Term]) -> list[int]:
 
 
 def best_path_within(
-    preferences: Sequence[NDArray[np.float64]], terms: Sequence[Term], budget: float
+    preferences: Sequence[NDArray[np.float64]], terms: Sequence[Term], budget: float, least: float | None = None
 ) -> list[int] | None:
     """Choose one candidate per choice: largest sum of `preferences` with a sum of `terms` of at most `budget`.
 
@@ -67,6 +68,8 @@ def best_path_within(
         preferences: (n_i,) per choice, such as log-probabilities.
         terms: their costs are not negative.
         budget: in the unit of the costs.
+        least: that the sum must reach besides. It always does; a path that reaches it by less than what rounding
+            loses may be passed over.
 
     Returns:
         None where no path is found within the budget; with terms of one choice each only where there is none.
@@ -83,7 +86,20 @@ def best_path_within(
         gains.append(np.broadcast_to(preference, step.costs.shape))
         excess = np.ceil((step.costs - step.costs.min()) / unit - 1e-9)
         needs.append(excess.clip(max=_STEPS + 1).astype(np.int64))
-    return _best(sizes, steps, gains, needs, _STEPS)
+    if least is None:
+        return _best(sizes, steps, gains, needs, _STEPS)
+    floor = math.ceil((least - budget + room) / unit - 1e-9)
+    # Every need is rounded up, by less than a step: what reaches the floor by as many steps reaches it in truth.
+    for margin in (len(steps), 0):
+        start = max(floor + margin, 0)
+        path = _best(sizes, steps, gains, needs, _STEPS, start) if start <= _STEPS else None
+        if path is not None and _sum(terms, path) >= least * (1 - 1e-12):
+            return path
+    return None
+
+
+def _sum(terms: Sequence[Term], path: Sequence[int]) -> float:
+    return sum(float(costs[tuple(path[number] for number in choices)]) for choices, costs in terms)
 
 
 def _steps(sizes: Sequence[int], terms: Sequence[Term]) -> Iterator[_Step]:
@@ -105,9 +121,16 @@ def _best(
     gains: Sequence[NDArray[np.float64]],
     needs: Sequence[NDArray[np.int64]],
     budget: int,
+    least: int | None = None,
 ) -> list[int] | None:
-    """The path of the largest sum of gains whose needs add up to at most `budget` steps, None if there is none."""
-    best = np.zeros(budget + 1)  # one axis a kept choice, then by the budget that is left to the choices so far
+    """The path of the largest sum of gains whose needs add up to `budget` steps at most, and `least` at least.
+
+    None if there is none.
+    """
+    # One axis a kept choice, then by the steps that the choices so far may need; with a least sum, that they need.
+    best = np.zeros(budget + 1)
+    if least is not None:
+        best[1:] = -np.inf
     taken: list[NDArray[np.int64]] = []
     for step, gain, need in zip(steps, gains, needs, strict=True):
         table = np.full((*gain.shape, budget + 1), -np.inf)
@@ -118,9 +141,10 @@ def _best(
         table = table.transpose(*order, len(order)).reshape([*(sizes[k] for k in step.kept), -1, budget + 1])
         taken.append(table.argmax(axis=-2))
         best = table.max(axis=-2)
-    if best[budget] == -np.inf:
+    left = budget if least is None else least + int(best[least:].argmax())
+    if best[left] == -np.inf:
         return None
-    path, left = [0] * len(steps), budget
+    path = [0] * len(steps)
     for step, need, choice in zip(reversed(steps), reversed(needs), reversed(taken), strict=True):
         index = choice[tuple(path[number] for number in step.kept)][left]
         found = np.unravel_index(index, [sizes[number] for number in step.settled])

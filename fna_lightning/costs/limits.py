@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from fna_lightning.choices import Path
 from fna_lightning.costs.knapsack import Term, cheapest_path
@@ -18,13 +19,32 @@ _ROUNDS = 200
 
 @dataclass(frozen=True)
 class Limits:
-    """Costs of a network's paths, each with the most that it may be; with none every path is allowed."""
+    """Costs of a network's paths, each with the most that it may be; with none every path is allowed.
+
+    Attributes:
+        limits: a cost, and the most that it may be.
+        least: that the first one's cost must reach; see `reaching`.
+    """
 
     limits: Sequence[tuple[CostTable, float]] = ()
+    least: float = 0.0
 
     def allow(self, path: Path) -> bool:
         """Whether `path` keeps all limits."""
-        return all(cost.of(path) <= limit for cost, limit in self.limits)
+        return self.excess(path) <= 0
+
+    def excess(self, path: Path) -> float:
+        """By how much `path` breaks limits, each a part of its own, summed; 0 for one that keeps them."""
+        if not self.limits:
+            return 0.0
+        costs = [cost.of(path) for cost, _ in self.limits]
+        over = sum(max(cost / limit - 1, 0.0) for cost, (_, limit) in zip(costs, self.limits, strict=True))
+        return over + (max(1 - costs[0] / self.least, 0.0) if self.least else 0.0)
+
+    def reaching(self, least: float, sizes: Sequence[int]) -> Limits:
+        """The same with a least cost for the first of them, where some path is found that keeps that too."""
+        wanted = replace(self, least=least)
+        return wanted if wanted._dear_path(sizes) is not None else self
 
     def kept_path(self, sizes: Sequence[int]) -> list[int]:
         """A path that keeps all limits: the cheapest, where costs are weighed so that none breaks its limit.
@@ -35,6 +55,8 @@ class Limits:
         Raises:
             ConfigError: where one limit cannot be met, or no path is found that keeps all.
         """
+        if self.least and (dear := self._dear_path(sizes)) is not None:
+            return dear
         for cost, limit in self.limits:
             cost.check_limit(limit)
         weights = np.ones(len(self.limits))
@@ -46,6 +68,16 @@ class Limits:
             weights /= weights.sum()
         texts = [f"{amount_text(limit)} {UNITS[cost.quantity]}" for cost, limit in self.limits]
         raise ConfigError(f"no path was found within {' and '.join(texts)} at once: raise one of them")
+
+    def _dear_path(self, sizes: Sequence[int]) -> list[int] | None:
+        """A path that reaches the least cost and keeps all limits; None where none is found."""
+        (cost, limit), *others = self.limits
+        uniform = [torch.full((size,), 1 / size) for size in sizes]
+        path = cost.best_within(limit, uniform, self.least)
+        for place, size in enumerate(sizes) if others else ():
+            options = [[*path[:place], index, *path[place + 1 :]] for index in range(size)]
+            path = min(options, key=self.excess)
+        return path if self.allow(path) else None
 
     def _weighed(self, weights: np.ndarray) -> list[Term]:
         return [

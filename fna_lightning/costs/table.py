@@ -90,21 +90,33 @@ class CostTable(nn.Module):
                 f"the cheapest path needs {amount_text(least)}"
             )
 
-    def best_within(self, limit: float | None, probabilities: Sequence[Tensor]) -> list[int]:
+    def best_within(
+        self, limit: float | None, probabilities: Sequence[Tensor], least: float | None = None
+    ) -> list[int]:
         """The most probable path that costs at most `limit`, the first one where several are equal.
 
         Args:
             limit: of the whole cost, the fixed part included; None for no limit.
             probabilities: (n,) per choice, on the CPU.
+            least: cost that the path reaches as well, where some path within the limit does.
 
         Raises:
             ConfigError: where no path is as cheap as `limit`.
         """
         self.check_limit(limit)
         path = [int(row.argmax()) for row in probabilities]
-        if limit is None or self.of(path) <= limit:
+        cost = self.of(path)
+        fits, reaches = limit is None or cost <= limit, least is None or cost >= least
+        if fits and reaches:
             return path
         logs = [row.double().log().numpy() for row in probabilities]
+        if least is not None:
+            most = 1.01 * self.bounds()[1] if limit is None else limit
+            found = best_path_within(logs, self.terms, most - self.fixed, least - self.fixed)
+            if found is not None:
+                return found
+        if limit is None or fits:
+            return path
         return best_path_within(logs, self.terms, limit - self.fixed) or self.cheapest()
 
     def bounds(self) -> tuple[float, float]:

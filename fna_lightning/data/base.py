@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import signal
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -23,7 +24,7 @@ from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetErr
 from fna_lightning.data.classes import class_difference, class_order
 from fna_lightning.data.datasets import EpochDataset, EpochSubset
 from fna_lightning.data.label_maps import LabelFiles
-from fna_lightning.data.loading import EpochLoader
+from fna_lightning.data.loading import EpochLoader, again_and_again
 from fna_lightning.data.sampling import EpochSampler, split_indices
 from fna_lightning.errors import ConfigError, DataError
 
@@ -207,6 +208,16 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         self._train_loader = EpochLoader(self._training_loader(_built(self.train_dataset), "the training set"))
         return self._train_loader
 
+    def statistics_batches(self, number: int) -> Iterator[Any]:
+        """The first training batches of the first epoch, and these again where there are fewer than `number`.
+
+        They are the same on every rank, loaded in this process.
+        """
+        own = copy.copy(self)
+        own.trainer, own.num_workers = None, 0
+        loader = EpochLoader(own._training_loader(_built(self.train_dataset), "the training set"))
+        return itertools.islice(again_and_again(loader), number)
+
     def teardown(self, stage: str | None = None) -> None:  # noqa: ARG002 - Lightning's interface
         """End the loader processes of training."""
         if self._train_loader is not None:
@@ -248,17 +259,18 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
             ),
         )
 
-    def held_out(self: SelfModule, share: float) -> SelfModule:
+    def held_out(self: SelfModule, share: float, fold: int = 0) -> SelfModule:
         """These settings over the training set alone: a part of it, as validation sees it, is for scores.
 
         Args:
             share: That part of the training set; the rest is to train on.
+            fold: Which of the disjoint parts of this size.
 
         Raises:
             ConfigError: `share` is not between 0 and 1.
         """
         dataset = _built(self.train_dataset)
-        scored, rest = split_indices(len(dataset), share)
+        scored, rest = split_indices(len(dataset), share, fold=fold)
         other = copy.copy(self)
         other.train_dataset = dataset.part(sorted(rest))
         other.val_dataset = self.for_validation(dataset.part(sorted(scored)))

@@ -90,6 +90,12 @@ class EpochLoader(ResumableLoader[Any]):
         return epoch_batches(self.loader, epoch, skipped)
 
 
+def again_and_again(loader: EpochLoader) -> Iterator[Any]:
+    """The first epoch's batches without end; loaded anew, since they may be more than memory holds."""
+    while True:
+        yield from loader.batches(0, 0)
+
+
 def epoch_batches(loader: DataLoader[Any], epoch: int, skipped: int = 0) -> Iterator[Any]:
     """The batches of `epoch` but the first `skipped`, which are not loaded."""
     sampler = cast("EpochSampler", loader.sampler)

@@ -89,11 +89,11 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         return np.random.default_rng([self.seed, number]).permutation(self.size)
 
 
-def split_indices(size: int, share: float, random_seed: int = 520) -> tuple[list[int], list[int]]:
+def split_indices(size: int, share: float, random_seed: int = 520, fold: int = 0) -> tuple[list[int], list[int]]:
     """Split [0, size) at random into two disjoint lists, the first of floor(share * size) indices.
 
     FNA searches on such halves: the first trains the architecture, the second the weights. Generator
-    and random seed are those of the paper's code.
+    and random seed are those of the paper's code. Folds below floor(1 / share) have disjoint first lists.
 
     Raises:
         ConfigError: `share` is not between 0 and 1.
@@ -103,7 +103,8 @@ def split_indices(size: int, share: float, random_seed: int = 520) -> tuple[list
     indices = list(range(size))
     random.Random(random_seed).shuffle(indices)
     first = math.floor(share * size)
-    return indices[:first], indices[first:]
+    start = fold * first
+    return indices[start : start + first], indices[:start] + indices[start + first :]
 
 
 def sample_seed(random_seed: int, number: int, index: int) -> int:

@@ -24,6 +24,7 @@ class AlphaTraining:
         clip: largest L2 norm of their gradient.
         warmup_epochs: epochs with uniformly drawn paths and without architecture steps.
         temperature: of the mixture's softmax.
+        drawn: paths whose losses give a gradient, see `BilevelSearch`; 0 for that of the mixture.
     """
 
     optimizer: OptimizerFactory
@@ -31,6 +32,7 @@ class AlphaTraining:
     clip: float | None = None
     warmup_epochs: int = 0
     temperature: float = 1.0
+    drawn: int = 0
 
 
 class ArchitectureAdaptation(SupernetAdaptation):
@@ -71,6 +73,7 @@ class ArchitectureAdaptation(SupernetAdaptation):
             self._task_losses,
             self.alphas,
             lambda weights: architecture.objective(cost, weights),
+            drawn=architecture.drawn,
             clip_architecture=architecture.clip,
             **self._step_settings(),
         )
@@ -80,7 +83,8 @@ class ArchitectureAdaptation(SupernetAdaptation):
         """An architecture step where it is due, then a weight step."""
         weight_optimizer, architecture_optimizer = cast("list[Stepper]", self.optimizers())
         if batch.architecture is not None:
-            self.note_losses("arch", self.search.architecture_step(batch.architecture, architecture_optimizer))
+            found = self.search.architecture_step(batch.architecture, architecture_optimizer, self.iteration)
+            self.note_losses("arch", found)
         searching = self.current_epoch >= self._architecture.warmup_epochs
         self.step_weights(batch.weight, weight_optimizer, self.alphas.probabilities() if searching else None)
 
@@ -93,6 +97,8 @@ class ArchitectureAdaptation(SupernetAdaptation):
         """Go on counting; checkpoints of old kept every choice's architecture parameters with its layers."""
         super().on_load_checkpoint(checkpoint)
         state = checkpoint["state_dict"]
+        for name, value in self.alphas.signal.state_dict(prefix="alphas.signal.").items():
+            state.setdefault(name, value)
         places = {id(module): name for name, module in self.network.named_modules()}
         for number, choice in enumerate(self.choices):
             old = f"network.{places[id(choice)]}.alpha"

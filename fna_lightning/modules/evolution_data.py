@@ -11,7 +11,7 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from fna_lightning.data.base import DataModule
-from fna_lightning.data.loading import EpochLoader, ResumableLoader
+from fna_lightning.data.loading import EpochLoader, ResumableLoader, again_and_again
 from fna_lightning.errors import ConfigError
 from fna_lightning.search import Evolution
 
@@ -40,12 +40,6 @@ class CandidateLoader(ResumableLoader[Candidate]):
     def batches(self, epoch: int, skipped: int) -> Iterator[Candidate]:  # noqa: ARG002 - the same in every epoch
         """The places but the first `skipped`."""
         return (Candidate() for _ in range(skipped, self._number))
-
-
-def _again_and_again(loader: EpochLoader) -> Iterator[Any]:
-    """The first epoch's batches without end; loaded anew, since they may be more than memory holds."""
-    while True:
-        yield from loader.batches(0, 0)
 
 
 class EvolutionData(L.LightningDataModule):
@@ -130,7 +124,7 @@ class EvolutionData(L.LightningDataModule):
         They are the same on every rank, as all that scores depend on: whichever rank scores a candidate.
         """
         self._statistics = self._statistics or self.held.train_dataloader()
-        return itertools.islice(_again_and_again(self._statistics), number)
+        return itertools.islice(again_and_again(self._statistics), number)
 
     def scored_batches(self) -> DataLoader[Any]:
         """All images that candidates are scored on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
@@ -60,6 +61,10 @@ class SearchData(L.LightningDataModule):
         loaders = self.data.search_dataloaders(self._share, self._augment_weight_half)
         self._loader = AlternatingLoader(*loaders, self._warmup_epochs, self._weight_steps)
         return self._loader
+
+    def statistics_batches(self, number: int) -> Iterator[Any]:
+        """As of the data set, of the weights' part."""
+        return self.data.held_out(self._share).statistics_batches(number)
 
     def teardown(self, stage: str) -> None:  # noqa: ARG002 - Lightning's interface
         """End the loader processes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from torch import nn
 
@@ -22,12 +23,22 @@ def names_of(network: nn.Module) -> Names:
     return {module: name for name, module in network.named_modules()}
 
 
+class Pair(NamedTuple):
+    """A layer of the target and the layer of the seed that it takes its parameters from."""
+
+    layer: nn.Module
+    source: nn.Module
+    added: bool = False
+    """Whether the seed has none in its place, so that the source is that of another."""
+
+
 def pairs(
-    target: StagedNetwork, seed: StagedNetwork, block_type: type[nn.Module]
-) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """(layer of the target, layer of the seed): depth remapping, f(i) = min(i, l) (spec FNA 5.1).
+    target: StagedNetwork, seed: StagedNetwork, block_type: type[nn.Module], strategy: Strategy
+) -> Iterator[Pair]:
+    """Depth remapping: layer i of a stage comes from layer min(i, l) of the seed's (spec FNA 5.1).
 
     Layers are the convolutions of stem and end, and blocks of `block_type`, all that a choice may take among them.
+    How they are counted is the strategy's `depth`.
 
     Raises:
         ConfigError: where the seed has fewer stages.
@@ -35,15 +46,17 @@ def pairs(
     stem, *stages, last = seed.stages
     for number, stage in enumerate(target.stages):
         if isinstance(stage, ConvNorm):
-            yield stage, stem if number == 0 else last
+            yield Pair(stage, stem if number == 0 else last)
             continue
         if number > len(stages):
             raise ConfigError(f"the target has a stage {number}, the seed only {len(stages)} stages")
         sources = [layer for layer in stages[number - 1].children() if isinstance(layer, block_type)]
         depth = 0
-        for layer in stage.children():
+        for place, layer in enumerate(stage.children()):
             blocks = [block for block in _candidates(layer) if isinstance(block, block_type)]
-            yield from ((block, sources[min(depth, len(sources) - 1)]) for block in blocks)
+            own = place if strategy.depth == "identity" else depth
+            source = sources[min(own, len(sources) - 1)]
+            yield from (Pair(block, source, own >= len(sources)) for block in blocks)
             depth += bool(blocks)  # A skip has no parameters and no place in the seed's count.
 
 

@@ -46,13 +46,18 @@ def place_seed(plan: Plan, seed: Seed, own: Mapping[str, Tensor], strategy: Stra
     placed: Placed = {}
     for move in plan:
         source, target = move.tensors("conv", "weight")
-        weight = place_weight(seed.tensor(source), own[target].shape, move.outputs, move.inputs, strategy)
-        placed[target] = (source, weight)
+        if ("conv", "weight") not in move.computed:
+            weight = place_weight(seed.tensor(source), own[target].shape, move.outputs, move.inputs, strategy)
+            placed[target] = (source, weight)
         for part, tensor in _VECTORS:
             source, target = move.tensors(part, tensor)
             optional = tensor == "num_batches_tracked" and source not in seed.state
             if target in own and not optional:
                 placed[target] = (source, place_vector(seed.tensor(source), own[target], move.outputs))
+        for (part, tensor), (value, _) in move.computed.items():
+            source, target = move.tensors(part, tensor)
+            if target in own:
+                placed[target] = (source, value.to(seed.tensor(source).dtype).reshape(own[target].shape))
     return placed
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import singledispatch
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from fna_lightning.blocks import Backbone
 from fna_lightning.checkpoints import Seed
 from fna_lightning.errors import ConfigError
 from fna_lightning.remapping.channels import ChannelMap
 from fna_lightning.remapping.strategies import Strategy
+
+
+class Computed(NamedTuple):
+    """A tensor that is not picked channel by channel."""
+
+    value: Tensor
+    how: str
+    """What it is, in a word for the report."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,7 @@ class Move:
             one within a group.
         conv: name of the convolution in the module that holds it.
         norm: name of the norm there.
+        computed: tensors that the maps do not give, by what they are of and their name there.
     """
 
     target: str
@@ -35,6 +45,7 @@ class Move:
     inputs: ChannelMap
     conv: str = "conv"
     norm: str = "norm"
+    computed: Mapping[tuple[Literal["conv", "norm"], str], Computed] = field(default_factory=dict)
 
     def tensors(self, kind: Literal["conv", "norm"], tensor: str) -> tuple[str, str]:
         """Names of a tensor of the convolution, or of the norm, in the seed and in the target."""

@@ -43,22 +43,32 @@ def remap(
     """
     rule = strategy_named(strategy)
     placed: Placed = {}
+    computed: dict[str, str] = {}
     if rule is not None and seed is not None:
-        network = _structure(seed)
+        network = structure_of(seed)
         if plan_from_seed.dispatch(type(network)) is not plan_from_seed.dispatch(type(target)):
             raise no_rule(target, seed)
         plan = plan_from_seed(target, seed, network, rule)
         placed |= place_seed(plan, seed, target.state_dict(), rule)
+        computed = {move.tensors(*of)[1]: how for move in plan for of, (_, how) in move.computed.items()}
     if rule is not None and supernet_state is not None:
-        placed |= place_supernet(target, supernet_state)
+        found = place_supernet(target, supernet_state)
+        placed |= found
+        computed = {name: how for name, how in computed.items() if name not in found}
     states = (supernet_state or {}, seed.state if seed else {})
-    entries = tuple(_entry(name, tensor, placed, states) for name, tensor in target.state_dict().items())
+    entries = tuple(
+        _entry(name, tensor, placed, states, computed.get(name)) for name, tensor in target.state_dict().items()
+    )
     target.load_state_dict({name: value for name, (_, value) in placed.items()}, strict=False)
     return RemapReport(seed.source if seed else "", strategy, entries)
 
 
-def _structure(seed: Seed) -> Backbone:
-    """The seed's whole network without numbers, whose shapes its tensors must have."""
+def structure_of(seed: Seed) -> Backbone:
+    """The seed's whole network without numbers, whose shapes its tensors must have.
+
+    Raises:
+        CheckpointError: where they have not.
+    """
     maps = [level.name for level in seed.architecture.levels() if level.form != "expand"]
     with torch.device("meta"):
         network = build_backbone(seed.architecture, maps)
@@ -74,9 +84,12 @@ def _structure(seed: Seed) -> Backbone:
     return network
 
 
-def _entry(name: str, own: Tensor, placed: Placed, states: Sequence[Mapping[str, Tensor]]) -> Entry:
+def _entry(
+    name: str, own: Tensor, placed: Placed, states: Sequence[Mapping[str, Tensor]], computed: str | None
+) -> Entry:
     if name not in placed:
         return Entry(name, tuple(own.shape), "", (), OWN)
     source, _ = placed[name]
     shape = next(state[source].shape for state in states if source in state)
-    return Entry(name, tuple(own.shape), source, tuple(shape), TAKEN if shape == own.shape else "resized")
+    how = computed or (TAKEN if shape == own.shape else "resized")
+    return Entry(name, tuple(own.shape), source, tuple(shape), how)

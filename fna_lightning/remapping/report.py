@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
@@ -14,6 +15,7 @@ from fna_lightning.files import write_text
 
 OWN = "own initialisation"
 TAKEN = "copied"
+MAPS = "maps.csv"
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Entry:
     Attributes:
         target: its name and shape.
         source: the tensor it came from and its shape; empty for its own initialisation.
-        how: `copied`, `resized` or `own initialisation`.
+        how: `copied`, `resized`, `refitted`, `zero` or `own initialisation`.
     """
 
     target: str
@@ -41,16 +43,21 @@ class RemapReport:
         origin: the seed's file or name.
         strategy: the rule's name.
         entries: one per parameter and buffer, in the target's order.
+        differences: of the maps from the seed's before training, by name, where they were compared: root mean
+            square over that of the seed's.
     """
 
     origin: str
     strategy: str
     entries: tuple[Entry, ...]
+    differences: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         counts = Counter(entry.how for entry in self.entries)
         parts = ", ".join(f"{number} {how}" for how, number in sorted(counts.items()))
-        return f"remapped {self.origin or 'seed'} by {self.strategy!r}: {len(self.entries)} tensors, {parts}"
+        text = f"remapped {self.origin or 'seed'} by {self.strategy!r}: {len(self.entries)} tensors, {parts}"
+        off = ", ".join(f"{name} {value:.2f}" for name, value in self.differences.items())
+        return f"{text}; maps differ from the seed's by {off}" if off else text
 
     def __add__(self, other: RemapReport) -> RemapReport:
         """Both, one after the other."""
@@ -65,7 +72,7 @@ class RemapReport:
         return replace(self, entries=tuple(entries))
 
     def save(self, path: str | Path) -> None:
-        """Write the entries as CSV."""
+        """Write the entries as CSV, and what maps differ by into `maps.csv` beside it."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(["target", "target_shape", "source", "source_shape", "how"])
@@ -73,6 +80,9 @@ class RemapReport:
             shapes = ["x".join(map(str, shape)) for shape in (entry.target_shape, entry.source_shape)]
             writer.writerow([entry.target, shapes[0], entry.source, shapes[1], entry.how])
         write_text(path, buffer.getvalue())
+        if self.differences:
+            rows = [f"{name},{value:.6f}\n" for name, value in self.differences.items()]
+            write_text(Path(path).parent / MAPS, "".join(["map,difference\n", *rows]))
 
 
 def report_of_supernet(network: nn.Module, origin: str, prefix: str) -> RemapReport:

@@ -20,10 +20,17 @@ class Strategy:
             largest |scale| of their batch norm, standard deviation, or L1 norm (FNA, table 7).
         kernel: `centre` aligns the kernels' centres and pads with zeros (FNA); `dilation` spreads the
             taps evenly over a larger kernel.
+        depth: what a stage's layers come from. `copy` counts those that are there, and repeats the seed's last one
+            behind it (FNA). `identity` goes by their places, skips included, and lets a residual block behind the
+            seed's last begin as an identity: a copy whose last norm has scale and offset zero, which learn first.
+        refit: whether hidden channels are chosen and the convolution that reads them refitted by least squares,
+            where the seed's moments are known (`Seed.moments`); `width` chooses where they are not.
     """
 
     width: Literal["first", "bn", "std", "l1"] = "first"
     kernel: Literal["centre", "dilation"] = "centre"
+    depth: Literal["copy", "identity"] = "copy"
+    refit: bool = False
 
 
 STRATEGIES: dict[str, Strategy | None] = {
@@ -32,6 +39,7 @@ STRATEGIES: dict[str, Strategy | None] = {
     "width_std": Strategy(width="std"),
     "width_l1": Strategy(width="l1"),
     "kernel_dilation": Strategy(kernel="dilation"),
+    "preserving": Strategy(width="bn", depth="identity", refit=True),
     "random": None,
 }
 """The rules by name; `random` carries nothing over."""

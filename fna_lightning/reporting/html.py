@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from fna_lightning.architectures import load_parts
 from fna_lightning.errors import UserError
 from fna_lightning.files import write_text
+from fna_lightning.remapping.report import MAPS
 from fna_lightning.reporting.candidates import CANDIDATES, read_candidates
 from fna_lightning.reporting.pictures import (
     draw_alphas,
@@ -211,7 +212,11 @@ def _remapping(path: Path) -> str:
         return ""
     total = sum(counts.values())
     rows = [[how, str(number), f"{number / total:.0%}"] for how, number in counts.most_common()]
-    return _section("Where the parameters came from", _table(["how", "tensors", "share"], rows))
+    maps = path.parent / MAPS
+    off = [] if not maps.exists() else list(csv.DictReader(without_nul(_text(maps).splitlines())))
+    beside = _table(["map", "difference from the seed's before training"], [list(row.values()) for row in off])
+    content = _table(["how", "tensors", "share"], rows) + (beside if off else "")
+    return _section("Where the parameters came from", content)
 
 
 def _config(path: Path) -> str:

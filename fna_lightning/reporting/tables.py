@@ -29,6 +29,7 @@ _FILES = {
     "results.json": "these figures",
     "architecture.yaml": "the network",
     "candidates.csv": "all networks that were scored",
+    "finalists.csv": "those that were trained and compared",
     "detections.json": "all boxes, as a COCO results file",
     "predictions": "label files, and the same in colours",
     "checkpoints": "its parameters",
@@ -70,6 +71,7 @@ def print_summary(
     results: Mapping[str, Any],
     next_command: str | None,
     console: Console | None = None,
+    remark: str | None = None,
 ) -> None:
     """Print the last lines of a run: its result, where the files are, and what to type next.
 
@@ -78,10 +80,13 @@ def print_summary(
         results: as `write_results` returns them.
         next_command: printed alone on a line, whole, so that it can be copied; None for none.
         console: where to print; standard output if not given.
+        remark: what the figures do not say by themselves, behind them.
     """
     console = console or Console()
     console.print()
     console.print(summary_table(results))
+    if remark:
+        _plain_line(console, f"{remark}\n")
     folder = Path(folder)
     _plain_line(console, f"Files in {relative_path(folder)}{os.sep}")
     present = {name: why for name, why in _FILES.items() if (folder / name).exists()}

@@ -205,7 +205,9 @@ def build_remapping(config: DictConfig, folder: Path) -> RemappingCallback:
         supernet_state = network_tensors_of(read_file(path), path)
         require_finite(supernet_state, path)
     seed = None if source == "supernet" else build_seed(config)
-    return RemappingCallback(seed, config.remap.strategy, supernet_state, folder / "remapping.csv")
+    return RemappingCallback(
+        seed, config.remap.strategy, supernet_state, folder / "remapping.csv", config.remap.get("batches", 0)
+    )
 
 
 def load_parameters(network: nn.Module, checkpoint: str | Path) -> None:

@@ -60,6 +60,7 @@ def conclude(
     left_out: dict[str, int] | None = None,
     pictures: dict[str, Figure] | None = None,
     next_command: str | None = None,
+    remark: str | None = None,
 ) -> None:
     """Write `results.json` and `report.html`, print the summary; `network` is what is counted."""
     input_size = cast("tuple[int, int]", tuple(config.cost.input_size))
@@ -76,7 +77,7 @@ def conclude(
         left_out=left_out,
     )
     write_report(folder, title, pictures)
-    print_summary(folder, results, next_command)
+    print_summary(folder, results, next_command, remark=remark)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

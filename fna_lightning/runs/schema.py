@@ -168,8 +168,8 @@ class Cost(CountedCost):
     log_base: PositiveAmount
     """Tau: base of that logarithm."""
     target: PositiveAmount | None
-    """Cost towards which the objective pulls, of the backbone, or of the network if a head is searched; also the
-    limit, where there is no other."""
+    """Cost that the result shall have, of the backbone, or of the network if a head is searched: at most that, and at
+    least 95 % of it where some path does. A gradient search pulls to it."""
     quantity: Quantity = "madds"
     """What is counted and limited: multiply-adds or parameters."""
     limit: PositiveAmount | None = None
@@ -204,6 +204,9 @@ class Remap(Group):
     """Run directory of the search, for `supernet` and `mixed`."""
     calibration_batches: Count
     """Batches from which batch-norm statistics are estimated before training."""
+    batches: Count = 0
+    """Batches on which the seed's network runs before training: from them `preserving` refits, and the first two
+    show how far the maps are from the seed's; 0 leaves that out."""
 
 
 @dataclass

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from fna_lightning.architectures import save_parts
 from fna_lightning.backbones import build_backbone
 from fna_lightning.blocks import Network
 from fna_lightning.callbacks import Timekeeper
-from fna_lightning.choices import Choices
+from fna_lightning.choices import Choices, Supernet
 from fna_lightning.costs import CostTable, Limits, tabulate
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules import ActivePathStrategy, searched_part
 from fna_lightning.runs import build, datasets
 from fna_lightning.runs.checkpoint_io import restoring
+from fna_lightning.runs.finals import SEED, Finals, verdict
+from fna_lightning.runs.finals import SETTINGS as FINALS
 from fna_lightning.runs.folder import begin, conclude, next_command, save_config
 from fna_lightning.runs.resume import check_same_data
 from fna_lightning.search import CostObjective
-from fna_lightning.searches import SearchJob
+from fna_lightning.searches import SearchJob, SearchResult
 from fna_lightning.supernets import build_supernet
+
+TARGET_SHARE = 0.95
+"""Of `cost.target`, that a result costs at least, where the space has such a path."""
 
 _Size = tuple[int, int]
 
@@ -56,6 +63,10 @@ def search(config: DictConfig) -> float:
     network = build.prepare_network(config, network)
     guard = build.build_guard(config)
     cost, limit, limits = _count(config, network)
+    searched = searched_part(network)
+    base = parts.get(space.part)
+    seed_path = searched.path_of(base) if isinstance(searched, Supernet) and base is not None else None
+    finals = Finals(config, folder, task, data, maps) if config.search.get("finalists") else None
     job = SearchJob(
         network=network,
         task=task,
@@ -63,17 +74,27 @@ def search(config: DictConfig) -> float:
         parts=parts,
         cost=cost,
         limit=limit,
+        least=limits.least or None,
         limits=limits,
         objective=CostObjective(config.cost.weight, config.cost.log_base, config.cost.target),
         groups=build.build_groups(config),
         guard=guard,
         random_seed=config.random_seed,
+        seed_path=seed_path,
+        finalists=config.search.get("finalists", 0),
         folder=folder,
         fit=fit,
     )
-    result = build.make(config.search).run(job)
+    own = [str(key) for key in config.search if key not in FINALS]
+    result = build.make(cast("DictConfig", OmegaConf.masked_copy(config.search, own))).run(job)
+    if finals is not None:
+        result, remark = _compare(finals, job, searched, result)
+    else:
+        remark = (
+            "Whether it is better than the seed's network no training has shown: search.finalists=4 compares them."
+        )
     if fit.is_first_rank:
-        found = parts | Choices(searched_part(network)).derive(result.path)
+        found = parts | Choices(searched).derive(result.path)
         save_parts(found, folder)
         counted = build.freeze_backbone(config, build_backbone(found["backbone"], **maps))
         conclude(
@@ -86,8 +107,32 @@ def search(config: DictConfig) -> float:
             clock=fit.clock,
             left_out=datasets.left_out(data, guard),
             next_command=next_command(config, folder),
+            remark=remark,
         )
     return result.objective
+
+
+def _compare(
+    finals: Finals, job: SearchJob, searched: nn.Module, result: SearchResult
+) -> tuple[SearchResult, str]:
+    """The result whose path is the best finalist's, and what may be expected of it."""
+    ranking = [tuple(path) for path in result.ranking]
+    seed_path = None if job.seed_path is None else tuple(job.seed_path)
+    paths = {} if seed_path is None else {SEED: seed_path}
+    paths |= {f"finalist_{number}": path for number, path in enumerate(ranking, start=1) if path != seed_path}
+    choices = Choices(searched)
+    standings = finals.compare(
+        {name: ({**job.parts, **choices.derive(path)}, job.cost.of(path)) for name, path in paths.items()}
+    )
+    seed = next((standing for standing in standings if standing.name == SEED), None)
+    # The seed's network is handed over where the search itself ranks it, and nothing is better.
+    allowed = [standing for standing in standings if paths[standing.name] in ranking]
+    chosen = max(allowed, key=lambda each: each.mean)
+    metrics = {**result.metrics, "finalist_score": chosen.mean, job.cost.quantity: chosen.cost}
+    if seed is not None:
+        metrics |= {"seed_score": seed.mean}
+    remark = verdict(chosen, seed, finals.held_out, job.task.monitor)
+    return replace(result, path=paths[chosen.name], metrics=metrics), remark
 
 
 class _Fit:
@@ -150,4 +195,6 @@ def _count(config: DictConfig, network: Network) -> tuple[CostTable, float | Non
             limits.append((tabulate(counted, size, quantity), float(most)))
     kept = Limits(limits)
     kept.kept_path(cost.sizes)
+    if settings.target:
+        kept = kept.reaching(TARGET_SHARE * min(settings.target, limit), cost.sizes)
     return cost, limit, kept

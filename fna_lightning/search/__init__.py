@@ -1,6 +1,6 @@
 """The search algorithms, free of Lightning."""
 
-from fna_lightning.search.alphas import Alphas
+from fna_lightning.search.alphas import Alphas, likely_paths
 from fna_lightning.search.alternation import AlternatingLoader, SearchBatch
 from fna_lightning.search.bilevel import BilevelSearch
 from fna_lightning.search.cost_bins import CostBins
@@ -22,4 +22,5 @@ __all__ = [
     "SinglePathTraining",
     "Stepper",
     "Update",
+    "likely_paths",
 ]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from fna_lightning.choices import Choices
+from fna_lightning.costs import CostTable
 from fna_lightning.errors import ConfigError
+from fna_lightning.search.signal import GradientSignal
 
 
 class Alphas(nn.Module):
@@ -15,6 +19,9 @@ class Alphas(nn.Module):
     Args:
         choices: what is searched; `Choice.start` is where the parameters begin.
         temperature: divides them in the mixture's softmax alone (SSDLite's release uses 0.9; spec FNA, Q6).
+
+    Attributes:
+        signal: of the gradients that the losses have given them since it was last asked.
 
     Raises:
         ConfigError: where there is nothing to search.
@@ -26,6 +33,7 @@ class Alphas(nn.Module):
             raise ConfigError("the search needs a network with choices")
         self.values = nn.ParameterList(nn.Parameter(choice.start.clone()) for choice in choices)
         self.temperature = temperature
+        self.signal = GradientSignal([len(value) for value in self.values])
 
     def weights(self) -> list[Tensor]:
         """(n,) per choice: softmax over the temperature, by which the mixture adds its candidates."""
@@ -35,3 +43,36 @@ class Alphas(nn.Module):
         """(n,) per choice: softmax, on the CPU and without gradient; one transfer for all."""
         flat = torch.cat([value.detach() for value in self.values]).float().cpu()
         return [torch.softmax(row, dim=0) for row in flat.split([len(value) for value in self.values])]
+
+
+def likely_paths(
+    cost: CostTable,
+    probabilities: Sequence[Tensor],
+    limit: float | None,
+    least: float | None,
+    number: int,
+    random_seed: int,
+) -> list[list[int]]:
+    """The most probable path within the limits, and others drawn from among these by their probability.
+
+    A draw is the best path under log-probabilities to which Gumbel noise is added.
+
+    Args:
+        cost: of the paths.
+        probabilities: (n,) per choice, on the CPU.
+        limit: see `CostTable.best_within`, as for `least`.
+        least: likewise.
+        number: of different paths; there are fewer where the draws find no more.
+        random_seed: fixes the draws.
+    """
+    found = [cost.best_within(limit, probabilities, least)]
+    generator = torch.Generator().manual_seed(random_seed)
+    for _ in range(10 * number if number > 1 else 0):
+        noisy = []
+        for row in probabilities:
+            gumbel = -torch.empty_like(row).exponential_(generator=generator).log()
+            noisy.append(torch.softmax(row.log() + gumbel, dim=0))
+        path = cost.best_within(limit, noisy, least)
+        if path not in found and len(found) < number:
+            found.append(path)
+    return found

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from fna_lightning.blocks import untracked
 from fna_lightning.choices import Choices
 from fna_lightning.search.alphas import Alphas
-from fna_lightning.search.single_path import Losses, SinglePathTraining, Stepper
+from fna_lightning.search.single_path import Losses, SinglePathTraining, Stepper, Update
 
 CostTerm = Callable[[Sequence[Tensor]], Tensor]
 """The mixture's weights per choice -> scalar, differentiable."""
+
+_OTHER_DRAWS = 1_000_003
+"""Added to the random seed: architecture steps draw other paths than weight steps."""
 
 
 class BilevelSearch(SinglePathTraining):
@@ -29,6 +33,8 @@ class BilevelSearch(SinglePathTraining):
         losses: runs the network on a batch.
         alphas: the architecture parameters, one tensor a choice.
         cost_term: what architecture steps add to the losses.
+        drawn: paths whose losses give the gradient of an architecture step, see `architecture_step`; 0 takes that
+            of the mixture.
         clip_architecture: largest L2 norm of their gradient; None leaves it as it is.
         settings: as for `SinglePathTraining`.
     """
@@ -41,28 +47,76 @@ class BilevelSearch(SinglePathTraining):
         alphas: Alphas,
         cost_term: CostTerm,
         *,
+        drawn: int = 0,
         clip_architecture: float | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(network, choices, losses, **settings)
         self.alphas = alphas
         self._cost_term = cost_term
+        self._drawn = drawn
         self._clip_architecture = clip_architecture
+        self._allowed = self._before_update
+        self._before_update = self._observed
+        self._of_cost: Sequence[Tensor] = ()
 
-    def architecture_step(self, batch: Any, optimizer: Stepper) -> dict[str, Tensor]:
-        """Train the architecture parameters on the mixture of all paths; no weight and no statistic moves.
+    def architecture_step(self, batch: Any, optimizer: Stepper, iteration: int = 0) -> dict[str, Tensor]:
+        """Train the architecture parameters; no weight and no statistic moves.
+
+        The gradient of the losses is that of the mixture of all paths, as published, or is estimated from the
+        losses of some paths that are drawn by the parameters: the score function's gradient (Williams, 1992), the
+        mean of the other paths as each one's baseline (Kool et al., 2019). All paths see the same images, of which
+        a difference between two therefore holds no noise, and each runs as in a weight step, unlike a mixture.
+
+        Args:
+            batch: what the losses take.
+            optimizer: of the architecture parameters.
+            iteration: counts the steps; with the random seed it fixes the paths that are drawn.
 
         Returns:
             The loss terms, the cost term and their sum, detached.
         """
         weights = self.alphas.weights()
-        self.choices.set_mixture(weights)
-        with _frozen(self.weights), _untracked(self.network):
-            losses = self._losses(batch)
+        with _frozen(self.weights), untracked(self.network):
+            losses = self._of_paths(batch, weights, iteration) if self._drawn else self._of_mixture(batch, weights)
             losses["cost"] = self._cost_term(self.alphas.weights())
+            self._of_cost = torch.autograd.grad(
+                losses["cost"], list(self.alphas.values), retain_graph=True, materialize_grads=True
+            )
             found = self._step(losses, optimizer, list(self.alphas.values), self._clip_architecture, batch)
         self.choices.set_mixture([row.detach() for row in weights])  # lets go of the graph
         return found
+
+    def _of_mixture(self, batch: Any, weights: Sequence[Tensor]) -> dict[str, Tensor]:
+        self.choices.set_mixture(weights)
+        return self._losses(batch)
+
+    def _of_paths(self, batch: Any, weights: Sequence[Tensor], iteration: int) -> dict[str, Tensor]:
+        """The mean loss of the drawn paths, with the gradient of its expectation."""
+        probabilities = self.alphas.probabilities()
+        found = []
+        for number in range(self._drawn):
+            draw = iteration * self._drawn + number
+            path = self.choices.draw(self._random_seed + _OTHER_DRAWS, draw, probabilities)
+            self.choices.set_path(path)
+            with torch.no_grad():
+                loss = torch.stack([term.float() for term in self._losses(batch).values()]).sum()
+            log_probability = torch.stack(
+                [row[index].log() for row, index in zip(weights, path, strict=True)]
+            ).sum()
+            found.append((loss, log_probability))
+        losses, logs = (torch.stack(values) for values in zip(*found, strict=True))
+        advantages = (losses - losses.mean()) / (self._drawn - 1)
+        score = (advantages * logs).sum()
+        return {"paths": losses.mean() + score - score.detach()}
+
+    def _observed(self, update: Update) -> bool:
+        """Ask whether an update may happen; of one of the architecture parameters note what the losses say."""
+        allowed = self._allowed(update)
+        if allowed and not update.path:
+            gradients = [cast("Tensor", value.grad) for value in self.alphas.values]
+            self.alphas.signal.take_in([own - cost for own, cost in zip(gradients, self._of_cost, strict=True)])
+        return allowed
 
 
 @contextlib.contextmanager
@@ -76,17 +130,3 @@ def _frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     finally:
         for parameter in wanted:
             parameter.requires_grad_(True)
-
-
-@contextlib.contextmanager
-def _untracked(network: nn.Module) -> Iterator[None]:
-    """Batch norms use the batch's statistics and leave their running ones alone."""
-    # Looked for at every step: a strategy may have put synchronised norms in their places.
-    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    for norm in norms:
-        norm.track_running_stats = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.track_running_stats = True

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -71,6 +72,9 @@ class Evolution:
         breeding: how generations come about.
         generations: how many there are.
         random_seed: fixes what is drawn.
+        first: paths that the first generation begins with, such as the seed's own network.
+        excess: by how much a path breaks the limits, 0 for one that keeps them. Where it is given, a path is first
+            moved by single genes that lower it, which keeps more of a path than the refuge does.
 
     Attributes:
         history: (path, score) in the order in which they were told.
@@ -87,6 +91,8 @@ class Evolution:
         breeding: Breeding = Breeding(),
         generations: int = 20,
         random_seed: int = 0,
+        first: Sequence[Sequence[int]] = (),
+        excess: Callable[[Sequence[int]], float] | None = None,
     ) -> None:
         if not allowed(refuge):
             raise ConfigError("no path keeps the limits of the search")
@@ -97,6 +103,8 @@ class Evolution:
         self._breeding = breeding
         self._generations = generations
         self._random_seed = random_seed
+        self._first = [tuple(path) for path in first]
+        self._excess = excess
         self._pool: list[Genes] = []
         self._ends: list[int] = []  # of the generations, in the pool
         self._seen: set[Genes] = set()
@@ -134,7 +142,7 @@ class Evolution:
     @property
     def best(self) -> tuple[Genes, float]:
         """The path of the highest score, the first one where several are equal."""
-        return self._ranking()[0]
+        return self.ranking()[0]
 
     def ask(self) -> Genes | None:
         """The next candidate; the same one until its score is told. None at the end of budget or space."""
@@ -167,16 +175,19 @@ class Evolution:
         for score in scores[len(self.history) :]:
             self.tell(score)
 
-    def _ranking(self) -> list[tuple[Genes, float]]:
+    def ranking(self) -> list[tuple[Genes, float]]:
+        """All that were scored, the best first."""
         return sorted(self.history, key=lambda entry: -entry[1])  # stable: the earlier one of equals
 
     def _generation(self, number: int) -> list[Genes]:
         rng = np.random.default_rng([self._random_seed, number])
-        parents = [genes for genes, _ in self._ranking()[: self._breeding.parents]]
+        parents = [genes for genes, _ in self.ranking()[: self._breeding.parents]]
         makers: list[Callable[[], Genes]] = []
         if parents:
             makers += [lambda: self._mutant(rng, parents)] * self._breeding.mutations
             makers += [lambda: self._child(rng, parents)] * self._breeding.crossovers
+        else:
+            makers += [partial(tuple, path) for path in self._first[: self._breeding.population]]
         makers += [lambda: self._drawn(rng)] * (self._breeding.population - len(makers))
         return list(self._distinct(rng, makers))
 
@@ -203,11 +214,29 @@ class Evolution:
     def _moved(self, genes: Genes, number: int) -> Genes:
         """`genes` with as many of the refuge's in a random order as it takes to keep the limits."""
         moved = list(genes)
-        for place in np.random.default_rng([self._random_seed, number, *genes]).permutation(len(moved)):
+        rng = np.random.default_rng([self._random_seed, number, *genes])
+        if self._excess is not None and self._eased(moved, self._excess, rng):
+            return tuple(moved)
+        for place in rng.permutation(len(moved)):
             moved[place] = self._refuge[place]
             if self._allowed(moved):
                 break
         return tuple(moved)
+
+    def _eased(self, genes: list[int], excess: Callable[[Sequence[int]], float], rng: np.random.Generator) -> bool:
+        """Change single genes where that lowers the excess; whether the limits are kept then."""
+        left = excess(genes)
+        for _ in range(_TRIES):
+            place = int(rng.integers(len(genes)))
+            before, genes[place] = genes[place], int(rng.integers(self.sizes[place]))
+            now = excess(genes)
+            if now >= left:
+                genes[place] = before
+            else:
+                left = now
+            if left <= 0:
+                return True
+        return False
 
     def _rest(self, rng: np.random.Generator) -> Genes | None:
         """What is left of a small space."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from fna_lightning.costs import CostTable
 from fna_lightning.errors import ConfigError
@@ -19,7 +20,8 @@ class CostObjective:
     """lambda * log_tau(cost), or lambda * |log_tau(cost / target)| (FNA, equation 6; spec FNA 3.3).
 
     The bare term pulls for ever towards cheap candidates, and searches have collapsed to skips under it.
-    With a target the pull ends, and turns round, where the network costs what was asked for.
+    With a target the pull ends, and turns round, where the network costs what was asked for: the one that the most
+    probable candidates make, since a mixture of that cost may hold a path of half of it.
 
     Attributes:
         weight: lambda.
@@ -43,10 +45,16 @@ class CostObjective:
     def __call__(self, cost: CostTable, weights: Sequence[Tensor]) -> Tensor:
         """Scalar float64, differentiable in the mixture's `weights`.
 
-        Without a target FNA's term counts the choices alone.
+        Without a target FNA's term counts the choices alone. With one, the cost is that of the most probable path,
+        and its gradient goes straight through to the mixture's weights.
         """
         if self.target is None:
             ratio = (cost.searched(weights) / GIGA).log()
         else:
-            ratio = (cost.expected(weights) / self.target).log().abs()
+            ratio = (cost.expected([_most_probable(row) for row in weights]) / self.target).log().abs()
         return self.weight / math.log(self.log_base) * ratio
+
+
+def _most_probable(weights: Tensor) -> Tensor:
+    """(n,) one at the largest of `weights` and zero elsewhere, with the gradient of `weights` themselves."""
+    return one_hot(weights.argmax(), len(weights)) + weights - weights.detach()

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from fna_lightning.architectures import parts_yaml
 from fna_lightning.callbacks import ArchitectureLog, diagnose
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules import AlphaTraining, ArchitectureAdaptation, SearchData, WeightTraining
 from fna_lightning.modules.base import OptimizerFactory, ScheduleFactory
-from fna_lightning.search import GIGA
-from fna_lightning.searches.base import Search, SearchJob, SearchResult
-from fna_lightning.settings import Built, Count, Optimizer, Positive, PositiveAmount, Schedule, Share
+from fna_lightning.search import GIGA, likely_paths
+from fna_lightning.searches.base import Search, SearchJob, SearchResult, SearchSettings
+from fna_lightning.settings import Count, Limit, Optimizer, Positive, PositiveAmount, Schedule, Share
 
 
 @dataclass
-class BilevelSettings(Built):
+class BilevelSettings(SearchSettings):
     """`search=bilevel`: how the two kinds of steps alternate (FNA, section 3.3)."""
 
     share: Share
@@ -41,6 +41,9 @@ class BilevelSettings(Built):
     """Schedule of the weights' learning rate."""
     architecture: Optimizer
     """Optimiser of the architecture parameters."""
+    paths: Annotated[int, Limit(lambda number: number == 0 or number >= 2, "0, or 2 or more")] = 0
+    """Drawn paths whose losses give the gradient of the architecture parameters; 0 takes that of the mixture of
+    all, as published."""
 
 
 class Bilevel(Search):
@@ -49,7 +52,7 @@ class Bilevel(Search):
     The most probable path within the limit is the result, at the end and, on record, at the end of every epoch.
     """
 
-    Settings: ClassVar[type[Built]] = BilevelSettings
+    Settings: ClassVar[type[SearchSettings]] = BilevelSettings
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class Bilevel(Search):
         weights: OptimizerFactory,
         schedule: ScheduleFactory,
         architecture: OptimizerFactory,
+        paths: int = 0,
     ) -> None:
         self._share = share
         self._augment_weight_half = augment_weight_half
@@ -76,6 +80,7 @@ class Bilevel(Search):
         self._weights = weights
         self._schedule = schedule
         self._architecture = architecture
+        self._paths = paths
 
     def run(self, job: SearchJob) -> SearchResult:
         """Train weights and architecture parameters in turns; sweeps compare the expected cost in 1e9.
@@ -92,7 +97,12 @@ class Bilevel(Search):
             job.cost,
             WeightTraining(self._weights, self._schedule, self._clip_weights, job.groups),
             AlphaTraining(
-                self._architecture, job.objective, self._clip_architecture, self._warmup_epochs, self._temperature
+                self._architecture,
+                job.objective,
+                self._clip_architecture,
+                self._warmup_epochs,
+                self._temperature,
+                self._paths,
             ),
             job.random_seed,
             job.guard,
@@ -100,7 +110,9 @@ class Bilevel(Search):
         halves = SearchData(
             job.data, self._share, self._augment_weight_half, self._warmup_epochs, self._weight_steps
         )
-        job.fit(module, halves, [ArchitectureLog(job.folder, job.parts, job.limit, self._log_every)])
+        job.fit(module, halves, [ArchitectureLog(job.folder, job.parts, job.limit, self._log_every, job.least)])
         figures = diagnose(module.choices, module.alphas, job.cost)
-        path = job.cost.best_within(job.limit, module.alphas.probabilities())
-        return SearchResult(path, figures, figures[f"expected_{job.cost.quantity}"] / GIGA)
+        ranking = likely_paths(
+            job.cost, module.alphas.probabilities(), job.limit, job.least, max(job.finalists, 1), job.random_seed
+        )
+        return SearchResult(ranking[0], figures, figures[f"expected_{job.cost.quantity}"] / GIGA, ranking)

@@ -15,14 +15,14 @@ from fna_lightning.modules import EvolutionAdaptation, EvolutionData, WeightTrai
 from fna_lightning.modules.base import OptimizerFactory, ScheduleFactory
 from fna_lightning.search import Breeding, CostBins
 from fna_lightning.search import Evolution as Candidates
-from fna_lightning.searches.base import Search, SearchJob, SearchResult
-from fna_lightning.settings import Built, Count, Optimizer, Positive, PositiveAmount, Schedule, Share
+from fna_lightning.searches.base import Search, SearchJob, SearchResult, SearchSettings
+from fna_lightning.settings import Count, Optimizer, Positive, PositiveAmount, Schedule, Share
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class EvolutionSettings(Built):
+class EvolutionSettings(SearchSettings):
     """`search=evolution` and `search=random`: which candidates there are, and how they are scored (DetNAS)."""
 
     share: Share
@@ -51,6 +51,8 @@ class EvolutionSettings(Built):
     """Optimiser of the weights."""
     schedule: Schedule
     """Schedule of the weights' learning rate."""
+    with_seed: bool = False
+    """Whether the seed's own network is the first candidate, where the space has it."""
 
 
 class Evolution(Search):
@@ -60,7 +62,7 @@ class Evolution(Search):
     the result.
     """
 
-    Settings: ClassVar[type[Built]] = EvolutionSettings
+    Settings: ClassVar[type[SearchSettings]] = EvolutionSettings
 
     def __init__(
         self,
@@ -77,11 +79,13 @@ class Evolution(Search):
         clip_weights: float | None,
         weights: OptimizerFactory,
         schedule: ScheduleFactory,
+        with_seed: bool = False,
     ) -> None:
         self._share = share
         self._generations = generations
         self._breeding = Breeding(population, parents, mutations, crossovers, mutation_rate)
         self._statistics_batches = statistics_batches
+        self._with_seed = with_seed
         self._supernet = supernet
         self._cost_bins = cost_bins
         self._clip_weights = clip_weights
@@ -97,6 +101,8 @@ class Evolution(Search):
             self._breeding,
             self._generations,
             job.random_seed,
+            [job.seed_path] if self._with_seed and job.seed_path is not None else [],
+            job.limits.excess if job.limits.least else None,
         )
         module = EvolutionAdaptation(
             job.network,
@@ -118,11 +124,12 @@ class Evolution(Search):
             raise ConfigError("trainer.limit_train_batches: no candidate was scored in the last epoch; give more")
         if candidates.used_up:
             log.info("no path within the limits is left after %d candidates", len(candidates.history))
-        path, score = candidates.best
+        ranking = candidates.ranking()
+        path, score = ranking[0]
         figures = {
             "score": score,
             "candidates": float(len(candidates.history)),
             "feasible_share": candidates.feasible_share,
             job.cost.quantity: job.cost.of(path),
         }
-        return SearchResult(path, figures, score)
+        return SearchResult(path, figures, score, [path for path, _ in ranking[: job.finalists]])

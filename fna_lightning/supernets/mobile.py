@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -36,6 +36,9 @@ class MobileSpace:
         candidates: operations of every searched layer, in the order of the architecture parameters.
         skip: whether layers behind a stage's first may be left out.
         first_candidates: other operations for the first layer of a stage, by stage number.
+        norms: of searched layers. `published`: without scale, offset and statistics, whatever the seed has
+            (spec FNA 2.5). `kept`: as everywhere else, so that a seed's are carried over; a path's statistics are
+            estimated anew before it is scored.
 
     Raises:
         ConfigError: naming the setting that cannot be.
@@ -48,6 +51,7 @@ class MobileSpace:
     candidates: Sequence[str] = FNA_CANDIDATES
     skip: bool = True
     first_candidates: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    norms: Literal["published", "kept"] = "published"
 
     def __post_init__(self) -> None:
         _check_kind(self.base)
@@ -89,7 +93,7 @@ def _check_kind(base: Architecture) -> None:
 
 
 class MobileSupernet(StagedNetwork, Supernet):
-    """All candidates of a `MobileSpace` side by side; the searched ones without affine or tracked norms.
+    """All candidates of a `MobileSpace` side by side, with norms as the space says.
 
     Searched layers are `stages.<number>.<layer>`, their candidates `.candidates.<operation>` behind that.
     """
@@ -111,7 +115,8 @@ class MobileSupernet(StagedNetwork, Supernet):
                 layers.append(LayerChoice(candidates))
             return nn.Sequential(*layers)
 
-        searched_norm = replace(norm, affine=SEARCHED_NORM.affine, track=SEARCHED_NORM.track)
+        published = replace(norm, affine=SEARCHED_NORM.affine, track=SEARCHED_NORM.track)
+        searched_norm = norm if space.norms == "kept" else published
         super().__init__(
             *build_mobile_stages(space.base, out_stages, output_stride, norm, space.first_layers, build_stage)
         )
@@ -130,6 +135,26 @@ class MobileSupernet(StagedNetwork, Supernet):
             names = [choice.names[index] for choice, index in islice(left, depth)]
             stages[number - 1] = replace(stages[number - 1], layers=tuple(map(parse_layer, names)))
         return replace(self.space.base, stages=tuple(stages))
+
+    def path_of(self, architecture: Architecture) -> list[int] | None:
+        """See `Supernet.path_of`; skips fill up a stage of fewer layers, and where they stand is no difference."""
+        if not isinstance(architecture, MobileArchitecture):
+            return None
+        path, left = [], iter(Choices(self))
+        for number, depth in sorted(self.space.depths.items()):
+            layers = architecture.stages[number - 1].operations if number <= len(architecture.stages) else ()
+            names = [*map(str, layers), *[SKIP] * (depth - len(layers))]
+            for choice, name in zip(islice(left, depth), names, strict=False):
+                if name not in choice.names:
+                    return None
+                path.append(choice.names.index(name))
+        return path if _operations(self.architecture_of(path)) == _operations(architecture) else None
+
+
+def _operations(architecture: MobileArchitecture) -> list[object]:
+    """What computes something, in order."""
+    stages = [(stage.width, stage.stride, stage.operations) for stage in architecture.stages]
+    return [architecture.stem_width, architecture.head_width, *stages]
 
 
 @build_supernet.register

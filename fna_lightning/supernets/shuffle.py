@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from fna_lightning.architectures import ShuffleArchitecture, pyramid_maps
+from fna_lightning.architectures import Architecture, ShuffleArchitecture, pyramid_maps
 from fna_lightning.architectures.shuffle_encodings import CANDIDATES
 from fna_lightning.blocks import BlockPlan, Norm, StagedNetwork, build_shuffle_stages, initialise_shuffle
 from fna_lightning.choices import Choices, LayerChoice, Supernet
@@ -92,6 +92,19 @@ class ShuffleSupernet(StagedNetwork, Supernet):
             stage = stages[number - 1]
             stages[number - 1] = replace(stage, layers=tuple(next(chosen) for _ in stage.layers))
         return replace(self.space.base, stages=tuple(stages))
+
+    def path_of(self, architecture: Architecture) -> list[int] | None:
+        """See `Supernet.path_of`."""
+        own = self.space.base
+        if not isinstance(architecture, ShuffleArchitecture) or len(architecture.stages) != len(own.stages):
+            return None
+        names = [name for number in self.space.searched for name in architecture.stages[number - 1].layers]
+        choices = list(Choices(self))
+        places = [(each.names, name) for each, name in zip(choices, names, strict=False) if name in each.names]
+        if not len(places) == len(names) == len(choices):
+            return None
+        path = [given.index(name) for given, name in places]
+        return path if self.architecture_of(path) == architecture else None
 
 
 @build_supernet.register

@@ -136,3 +136,37 @@ def test_joint_terms_against_every_path(problem, budget, data):
     else:
         assert cost_of(terms, found) <= budget
         assert total(values, found) >= max((total(values, path) for path in safely), default=-math.inf) - 1e-9
+
+
+@given(
+    costs=problems,
+    budget=st.sampled_from([0, 1, 2, 4, 5, 8, 10, 16, 20, 32]),
+    share=st.floats(0, 1),
+    data=st.data(),
+)
+@settings(max_examples=100)
+def test_between_two_limits_equals_trying_every_path(costs, budget, share, data):
+    """Any path is found where there is one; the best of those that are clearly dear enough."""
+    values = draw_values(data, costs)
+    limit = sum(min(row) for row in costs) + budget
+    least = share * limit
+    path = best_path_within([np.array(row) for row in values], one_each(costs), limit, least)
+    sums = {p: total(costs, p) for p in product(*(range(len(row)) for row in costs))}
+    between = [p for p, cost in sums.items() if least <= cost <= limit]
+    if not between:
+        assert path is None
+        return
+    assert least * (1 - 1e-9) <= total(costs, path) <= limit
+    clear = [p for p in between if sums[p] >= least + len(costs) * max(budget, 1e-5) / 20_000]
+    if clear:
+        assert total(values, path) >= max(total(values, p) for p in clear) - 1e-9
+
+
+def test_a_table_gives_the_best_path_that_is_dear_enough():
+    rows = [[1.0, 5.0, 9.0]] * 3
+    table = CostTable("madds", 10.0, [3] * 3, one_each(rows))
+    likely = [torch.tensor([0.6, 0.3, 0.1])] * 3
+    assert table.best_within(40.0, likely) == [0, 0, 0]
+    assert table.best_within(28.0, likely, 24.0) == [1, 1, 1]
+    assert table.of(table.best_within(None, likely, 36.0)) >= 36
+    assert table.best_within(100.0, likely, 50.0) == [0, 0, 0], "no path is so dear"

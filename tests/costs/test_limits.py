@@ -49,3 +49,35 @@ def test_a_limit_that_nothing_meets_is_named():
         Limits([(cost, 0.1)]).kept_path(SIZES)
     assert Limits().allow(PATHS[-1])
     assert Limits().kept_path(SIZES) == [0] * len(SIZES)
+
+
+@given(st.integers(0, 99), st.floats(0, 1), st.floats(0.3, 1))
+def test_a_least_cost_is_reached_where_some_path_does(random_seed, share, part):
+    cost = table(random_seed)
+    low, high = cost.bounds()
+    most = low + share * (high - low)
+    least = part * most
+    limits = Limits([(cost, most)]).reaching(least, SIZES)
+    between = [path for path in PATHS if least * (1 + 1e-3) <= cost.of(path) <= most * (1 - 1e-3)]
+    if between:
+        assert limits.least == least
+    if limits.least:
+        assert least * (1 - 1e-9) <= cost.of(limits.kept_path(SIZES)) <= most
+        assert [path for path in PATHS if limits.allow(path)] == [
+            path for path in PATHS if least <= cost.of(path) <= most
+        ]
+    else:
+        assert limits.allow(limits.kept_path(SIZES))
+
+
+@given(st.integers(0, 99), st.floats(0.3, 1), st.floats(0.3, 1))
+def test_a_least_cost_beside_two_limits(random_seed, first, second):
+    costs = table(random_seed), table(random_seed + 1000, "params")
+    bounds = [cost.bounds() for cost in costs]
+    most = [low + share * (high - low) for (low, high), share in zip(bounds, (first, second), strict=True)]
+    limits = Limits(list(zip(costs, most, strict=True))).reaching(0.8 * most[0], SIZES)
+    if limits.least:
+        path = limits.kept_path(SIZES)
+        assert limits.allow(path)
+        assert costs[0].of(path) >= limits.least
+    assert all((limits.excess(path) <= 0) == limits.allow(path) for path in PATHS)

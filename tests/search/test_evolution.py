@@ -126,3 +126,36 @@ def test_generations_are_counted_as_they_come(random_seed):
         counts[generation] = counts.get(generation, 0) + 1
     assert list(counts) == sorted(counts) == list(range(len(counts)))
     assert counts[0] == max(counts.values()) == 6
+
+
+def test_the_first_generation_begins_with_what_is_given():
+    first = [[1] * 20, [3] * 20]
+    evolution = Evolution([4] * 20, lambda _: True, [0] * 20, Breeding(), 2, 0, first)
+    assert evolution.ask() == (1,) * 20
+    finished(evolution, sum)
+    assert [genes for genes, _ in evolution.history[:2]] == [tuple(path) for path in first]
+    assert len(evolution.history) == 100
+
+
+def test_a_band_of_costs_is_kept_and_paths_stay_apart():
+    """Moved gene by gene, candidates differ from the refuge and from each other as drawn ones do."""
+    rng = np.random.default_rng(0)
+    costs = rng.random((20, 4))
+
+    def cost(genes):
+        return costs[PLACES, list(genes)].sum()
+
+    def excess(genes):
+        return max(cost(genes) / 13 - 1, 0) + max(1 - cost(genes) / 12.5, 0)
+
+    refuge = next(genes for genes in rng.integers(4, size=(100_000, 20)) if excess(genes) <= 0)
+    settings = ([4] * 20, lambda genes: excess(genes) <= 0, refuge, RANDOM, 4, 0)
+    eased = finished(Evolution(*settings, excess=excess), cost)
+    assert len(eased.history) == 200
+    assert all(12.5 <= cost(genes) <= 13 for genes, _ in eased.history)
+    moved = finished(Evolution(*settings), cost)
+
+    def shared(evolution):
+        return np.mean([np.mean(np.array(genes) == refuge) for genes, _ in evolution.history])
+
+    assert shared(eased) < 0.35 < 0.5 < shared(moved)
