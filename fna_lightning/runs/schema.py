@@ -168,8 +168,8 @@ class Cost(CountedCost):
     log_base: PositiveAmount
     """Tau: base of that logarithm."""
     target: PositiveAmount | None
-    """Cost that the result shall have, of the backbone, or of the network if a head is searched: at most that, and at
-    least 95 % of it where some path does. A gradient search pulls to it."""
+    """Cost that the result shall have, of the backbone, or of the network if a head is searched: at most that, and
+    at least 95 % of it where some path does. A gradient search pulls to it."""
     quantity: Quantity = "madds"
     """What is counted and limited: multiply-adds or parameters."""
     limit: PositiveAmount | None = None

@@ -30,8 +30,8 @@ from fna_lightning.search import CostObjective
 from fna_lightning.searches import SearchJob, SearchResult
 from fna_lightning.supernets import build_supernet
 
-TARGET_SHARE = 0.95
-"""Of `cost.target`, that a result costs at least, where the space has such a path."""
+TARGET_SHARES = (0.97, 0.95)
+"""Of `cost.target`, that a result costs at least: the first that some path of the space reaches."""
 
 _Size = tuple[int, int]
 
@@ -195,6 +195,6 @@ def _count(config: DictConfig, network: Network) -> tuple[CostTable, float | Non
             limits.append((tabulate(counted, size, quantity), float(most)))
     kept = Limits(limits)
     kept.kept_path(cost.sizes)
-    if settings.target:
-        kept = kept.reaching(TARGET_SHARE * min(settings.target, limit), cost.sizes)
+    for share in TARGET_SHARES if settings.target else ():
+        kept = kept if kept.least else kept.reaching(share * min(settings.target, limit), cost.sizes)
     return cost, limit, kept

@@ -95,14 +95,14 @@ def test_search_cost_is_that_of_the_derived_backbone(runs):
 
 def test_search_starts_from_the_seed(runs):
     table = rows(runs.search / "remapping.csv")
-    assert {row["how"] for row in table} <= {"copied", "resized"}
+    assert {row["how"] for row in table} <= {"copied", "resized", "refitted", "zero"}
     assert len(rows(runs.search / "alphas.csv")) >= 5
 
 
 def test_training_uses_the_found_architecture_and_the_seed(runs):
     assert load_architecture(runs.train) == load_architecture(runs.search)
     table = rows(runs.train / "remapping.csv")
-    assert {row["how"] for row in table} <= {"copied", "resized"}
+    assert {row["how"] for row in table} <= {"copied", "resized", "refitted", "zero"}
 
 
 def test_a_seed_is_read_from_its_run_directory(runs):

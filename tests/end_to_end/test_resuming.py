@@ -62,7 +62,7 @@ CHANGED = [
     ("train", ["trainer.max_epochs=3"], ["trainer.max_epochs=3 (was 2)"]),  # of a cosine
     ("train", ["detector.fpn_channels=16"], ["detector.fpn_channels=16 (was 8)", "seed.weights={train}"]),
     ("train", ["architecture=fna_retinanet"], ["architecture is another", "seed.weights={train}"]),
-    ("train", ["remap=width_l1"], ["remap.strategy=width_l1 (was fna)"]),
+    ("train", ["remap=width_l1"], ["remap.strategy=width_l1 (was preserving)"]),
     ("train", ["seed.weights=imagenet", "seed=mobilenet_v2"], ["seed.weights=imagenet (was "]),
     (
         "train",
