@@ -20,7 +20,7 @@ demo: .venv/.installed
 	$(BIN)/python train.py experiment=demo/seed hydra.run.dir=$(DEMO)/seed
 	$(BIN)/python search.py experiment=demo/search seed=custom seed.weights=$(DEMO)/seed hydra.run.dir=$(DEMO)/search
 	$(BIN)/python train.py -m experiment=demo/train seed=custom seed.weights=$(DEMO)/seed \
-		architecture=mobile_small,$(DEMO)/search remap=fna,random hydra.sweep.dir=$(DEMO)/train
+		architecture=mobile_small,$(DEMO)/search remap=preserving,random hydra.sweep.dir=$(DEMO)/train
 	$(BIN)/python evaluate.py checkpoint=$(DEMO)/train/2 hydra.run.dir=$(DEMO)/evaluate
 	$(BIN)/python -m fna_lightning.reporting.sweep $(DEMO)/train
 
