@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -72,7 +71,7 @@ def differences(seed: Seed, network: Backbone, target: Backbone, images: Sequenc
         such a path, and of maps of other shapes, none.
     """
     if len(Choices(target)):
-        path = cast("Supernet", target).path_of(seed.architecture) if isinstance(target, Supernet) else None
+        path = target.path_of(seed.architecture) if isinstance(target, Supernet) else None
         if path is None:
             return {}
         Choices(target).set_path(path)
