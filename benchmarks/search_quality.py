@@ -74,7 +74,7 @@ TASKS = {
         "camvid_cityscapes",
         "camvid/search",
         "camvid/train",
-        40,
+        24,
         "mIoU",
         ("search.share=0.2", "search.schedule.milestones=[20]"),
     ),
