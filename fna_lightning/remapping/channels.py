@@ -46,3 +46,9 @@ class ChannelMap:
     def carried(self) -> Tensor:
         """(n,) which channels have a source."""
         return self.sources != NOTHING
+
+    def rows(self, values: Tensor, missing: float) -> Tensor:
+        """(n, ...) of the source's (m, ...) values those that the channels carry, and `missing` for the others."""
+        result = values.new_full((len(self.sources), *values.shape[1:]), missing)
+        result[self.carried] = values[self.sources[self.carried]]
+        return result

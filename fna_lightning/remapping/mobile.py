@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 import torch
+from torch import Tensor
 
 from fna_lightning.backbones import MobileBackbone
 from fna_lightning.blocks import Backbone, ConvNorm, InvertedResidual, StagedNetwork
@@ -93,15 +94,19 @@ class _Blocks:
 
     def _fitted(self, project: Move, fitted: Refit) -> Move:
         """A projection that is refitted; its norm gives what it gave, from a smaller deviation."""
+
+        def refitted(rows: Tensor, missing: float) -> Computed:
+            return Computed(project.outputs.rows(rows, missing), "refitted")
+
         source, _ = project.tensors("norm", "weight")
         scale = self._seed.tensor(source)
         return replace(
             project,
             computed={
-                ("conv", "weight"): Computed(fitted.weight, "refitted"),
-                ("norm", "weight"): Computed(scale * fitted.ratio.to(scale), "refitted"),
-                ("norm", "running_mean"): Computed(fitted.mean, "refitted"),
-                ("norm", "running_var"): Computed(fitted.variance, "refitted"),
+                ("conv", "weight"): refitted(fitted.weight, 0),
+                ("norm", "weight"): refitted(scale * fitted.ratio.to(scale), 1),
+                ("norm", "running_mean"): refitted(fitted.mean, 0),
+                ("norm", "running_var"): refitted(fitted.variance, 1),
             },
         )
 
