@@ -9,7 +9,7 @@ from fna_lightning.callbacks.prediction_files import PredictionFiles
 from fna_lightning.callbacks.progress import ProgressBar
 from fna_lightning.callbacks.remapping import RemappingCallback
 from fna_lightning.callbacks.run_log import RunLog
-from fna_lightning.callbacks.supernet_weights import SupernetWeights
+from fna_lightning.callbacks.supernet_weights import SupernetWeights, beliefs
 from fna_lightning.callbacks.timekeeper import EvaluationTimekeeper, Timekeeper
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "RunLog",
     "SupernetWeights",
     "Timekeeper",
+    "beliefs",
     "diagnose",
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
@@ -18,6 +20,8 @@ from fna_lightning.modules.base import AdaptationModule
 from fna_lightning.remapping import report_of_supernet
 
 log = logging.getLogger(__name__)
+
+_ALPHAS = "alphas.values"  # of `fna_lightning.modules.ArchitectureAdaptation`
 
 
 class SupernetWeights(Callback):
@@ -100,3 +104,26 @@ class SupernetWeights(Callback):
             for name, tensor in part.state_dict().items()
             if getattr(self._state.get(prefix + name), "shape", None) != tensor.shape
         ]
+
+
+def beliefs(source: str, sizes: Sequence[int]) -> list[Tensor]:
+    """(n,) per choice: the probabilities of the architecture parameters that a gradient search has found.
+
+    Args:
+        source: its run directory or checkpoint.
+        sizes: candidates of each choice.
+
+    Raises:
+        CheckpointError: where that cannot be read.
+        ConfigError: where it has none, or those of another space.
+    """
+    state = read_file(checkpoint_of(source)).get("state_dict", {})
+    found = [state.get(f"{_ALPHAS}.{number}") for number in range(len(sizes))]
+    if not all(
+        isinstance(value, Tensor) and value.shape == (size,) for value, size in zip(found, sizes, strict=True)
+    ):
+        raise ConfigError(
+            f"search.proposals=supernet: {source} has no architecture parameters of this space; give the run of "
+            "search=bilevel with the same settings, or search.proposals=uniform"
+        )
+    return [torch.softmax(value.float().cpu(), dim=0) for value in found]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from fna_lightning.architectures import Architecture
+from fna_lightning.choices.decisions import Joint
 
 
 class Supernet(nn.Module, ABC):
@@ -21,3 +22,7 @@ class Supernet(nn.Module, ABC):
         """The path that stands for a network such as `architecture`; None where none does, or none is known."""
         del architecture
         return None
+
+    def joint(self) -> list[Joint]:
+        """The choices in it that are made together; by default every choice is made alone."""
+        return []

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fna_lightning.architectures import Architecture
 from fna_lightning.choices.choice import Choice
+from fna_lightning.choices.decisions import Decision, Decisions
 from fna_lightning.choices.supernet import Supernet
 from fna_lightning.errors import ConfigError
 
@@ -22,6 +23,7 @@ class Choices:
     Attributes:
         names: dotted name of each choice in the network.
         sizes: number of candidates of each.
+        decisions: which of them are made together.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -30,6 +32,7 @@ class Choices:
         self._choices = list(found.values())
         self.names = tuple(found)
         self.sizes = tuple(len(choice.names) for choice in self._choices)
+        self.decisions = Decisions(self.sizes, list(self._joint()))
 
     def __len__(self) -> int:
         return len(self._choices)
@@ -68,7 +71,7 @@ class Choices:
             choice.active, choice.weights = None, row
 
     def draw(self, random_seed: int, iteration: int, probabilities: Sequence[Tensor] | None = None) -> list[int]:
-        """Draw one candidate per choice, independently; a function of (random_seed, iteration, probabilities).
+        """Draw every decision independently; a function of (random_seed, iteration, probabilities).
 
         Every rank therefore draws the same path without communication, and a resumed run draws what
         the uninterrupted one would have drawn.
@@ -76,16 +79,17 @@ class Choices:
         Args:
             random_seed: of the run.
             iteration: counts the draws.
-            probabilities: (n,) per choice, on the CPU; all candidates equally likely by default.
+            probabilities: (n,) per choice, on the CPU; all options of a decision equally likely by default.
         """
-        draws = np.random.default_rng([random_seed, iteration]).random(len(self))
+        draws = np.random.default_rng([random_seed, iteration]).random(len(self.decisions))
         if probabilities is None:
-            return [int(draw * size) for draw, size in zip(draws, self.sizes, strict=True)]
-        path = []
-        for draw, row in zip(draws, probabilities, strict=True):
-            steps = np.cumsum(row.numpy().astype(np.float64))
-            path.append(int(np.searchsorted(steps / steps[-1], draw, side="right")))
-        return path
+            sizes = self.decisions.sizes
+            return self.decisions.path([int(draw * size) for draw, size in zip(draws, sizes, strict=True)])
+        genes = []
+        for draw, decision in zip(draws, self.decisions, strict=True):
+            steps = np.cumsum(decision.weights(probabilities).numpy())
+            genes.append(int(np.searchsorted(steps / steps[-1], draw, side="right")))
+        return self.decisions.path(genes)
 
     def derive(self, path: Path) -> dict[str, Architecture]:
         """The architectures that `path` stands for, by the part of the network that each is of.
@@ -110,3 +114,12 @@ class Choices:
                 f"{', '.join(left.values())}: these choices are in no Supernet, which would derive them"
             )
         return found
+
+    def _joint(self) -> Iterator[Decision]:
+        """What the supernets in the network declare to be decided together."""
+        numbers = {id(choice): number for number, choice in enumerate(self._choices)}
+        for supernet in (module for module in self._network.modules() if isinstance(module, Supernet)):
+            for choices, options, counted in supernet.joint():
+                places = [numbers[id(choice)] for choice in choices]
+                order = np.argsort(places)
+                yield Decision(tuple(sorted(places)), options[:, order], counted[:, order])

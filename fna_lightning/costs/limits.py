@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from fna_lightning.choices import Path
+from fna_lightning.choices import Decisions, Path
 from fna_lightning.costs.knapsack import Term, cheapest_path
 from fna_lightning.costs.table import UNITS, CostTable, amount_text
 from fna_lightning.errors import ConfigError
@@ -41,27 +41,27 @@ class Limits:
         over = sum(max(cost / limit - 1, 0.0) for cost, (_, limit) in zip(costs, self.limits, strict=True))
         return over + (max(1 - costs[0] / self.least, 0.0) if self.least else 0.0)
 
-    def reaching(self, least: float, sizes: Sequence[int]) -> Limits:
+    def reaching(self, least: float, decisions: Decisions) -> Limits:
         """The same with a least cost for the first of them, where some path is found that keeps that too."""
         wanted = replace(self, least=least)
-        return wanted if wanted._dear_path(sizes) is not None else self
+        return wanted if wanted._dear_path(decisions) is not None else self
 
-    def kept_path(self, sizes: Sequence[int]) -> list[int]:
+    def kept_path(self, decisions: Decisions) -> list[int]:
         """A path that keeps all limits: the cheapest, where costs are weighed so that none breaks its limit.
 
         Args:
-            sizes: candidates of each choice.
+            decisions: of the network that the costs are of.
 
         Raises:
             ConfigError: where one limit cannot be met, or no path is found that keeps all.
         """
-        if self.least and (dear := self._dear_path(sizes)) is not None:
+        if self.least and (dear := self._dear_path(decisions)) is not None:
             return dear
         for cost, limit in self.limits:
             cost.check_limit(limit)
         weights = np.ones(len(self.limits))
         for _ in range(_ROUNDS):
-            path = cheapest_path(sizes, self._weighed(weights))
+            path = decisions.path(cheapest_path(decisions.sizes, self._weighed(weights)))
             if self.allow(path):
                 return path
             weights *= np.array([cost.of(path) / limit for cost, limit in self.limits])
@@ -69,19 +69,21 @@ class Limits:
         texts = [f"{amount_text(limit)} {UNITS[cost.quantity]}" for cost, limit in self.limits]
         raise ConfigError(f"no path was found within {' and '.join(texts)} at once: raise one of them")
 
-    def _dear_path(self, sizes: Sequence[int]) -> list[int] | None:
+    def _dear_path(self, decisions: Decisions) -> list[int] | None:
         """A path that reaches the least cost and keeps all limits; None where none is found."""
         (cost, limit), *others = self.limits
-        uniform = [torch.full((size,), 1 / size) for size in sizes]
+        uniform = [torch.full((size,), 1 / size) for size in cost.sizes]
         path = cost.best_within(limit, uniform, self.least)
-        for place, size in enumerate(sizes) if others else ():
-            options = [[*path[:place], index, *path[place + 1 :]] for index in range(size)]
-            path = min(options, key=self.excess)
+        genes = decisions.genes(path)
+        for place, size in enumerate(decisions.sizes) if others else ():
+            options = [[*genes[:place], gene, *genes[place + 1 :]] for gene in range(size)]
+            genes = min(options, key=lambda each: self.excess(decisions.path(each)))
+        path = decisions.path(genes)
         return path if self.allow(path) else None
 
     def _weighed(self, weights: np.ndarray) -> list[Term]:
         return [
             Term(choices, costs * (weight / limit))
             for (cost, limit), weight in zip(self.limits, weights, strict=True)
-            for choices, costs in cost.terms
+            for choices, costs in cost.decided()
         ]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fna_lightning.choices import Path
+from fna_lightning.choices import Decisions, Path
 from fna_lightning.costs.knapsack import Term, best_path_within, cheapest_path
 from fna_lightning.errors import ConfigError
 
@@ -33,14 +33,23 @@ class CostTable(nn.Module):
         fixed: of all that no choice has a part in.
         sizes: candidates of each choice.
         terms: what depends on the choices.
+        decisions: which choices are made together; each alone where none are given.
     """
 
-    def __init__(self, quantity: Quantity, fixed: float, sizes: Sequence[int], terms: Sequence[Term]) -> None:
+    def __init__(
+        self,
+        quantity: Quantity,
+        fixed: float,
+        sizes: Sequence[int],
+        terms: Sequence[Term],
+        decisions: Decisions | None = None,
+    ) -> None:
         super().__init__()
         self.quantity: Quantity = quantity
         self.fixed = fixed
         self.sizes = tuple(sizes)
         self.terms = tuple(terms)
+        self.decisions = decisions or Decisions(sizes)
         for number, term in enumerate(self.terms):
             self.register_buffer(f"term_{number}", torch.from_numpy(term.costs), persistent=False)
 
@@ -75,7 +84,11 @@ class CostTable(nn.Module):
 
     def cheapest(self) -> list[int]:
         """The path of the least cost."""
-        return cheapest_path(self.sizes, self.terms)
+        return self.decisions.path(cheapest_path(self.decisions.sizes, self.decided()))
+
+    def decided(self) -> list[Term]:
+        """The terms over decisions in place of choices, by the options of each."""
+        return [_decided(term, self.decisions) for term in self.terms]
 
     def check_limit(self, limit: float | None) -> None:
         """Complain of a limit that no path keeps.
@@ -97,29 +110,43 @@ class CostTable(nn.Module):
 
         Args:
             limit: of the whole cost, the fixed part included; None for no limit.
-            probabilities: (n,) per choice, on the CPU.
+            probabilities: (n,) per choice, on the CPU; weights of any sum are taken as well.
             least: cost that the path reaches as well, where some path within the limit does.
 
         Raises:
             ConfigError: where no path is as cheap as `limit`.
         """
         self.check_limit(limit)
-        path = [int(row.argmax()) for row in probabilities]
+        path = self.decisions.most_probable(probabilities)
         cost = self.of(path)
         fits, reaches = limit is None or cost <= limit, least is None or cost >= least
         if fits and reaches:
             return path
-        logs = [row.double().log().numpy() for row in probabilities]
+        logs, terms = [each.weights(probabilities).log().numpy() for each in self.decisions], self.decided()
         if least is not None:
             most = 1.01 * self.bounds()[1] if limit is None else limit
-            found = best_path_within(logs, self.terms, most - self.fixed, least - self.fixed)
+            found = best_path_within(logs, terms, most - self.fixed, least - self.fixed)
             if found is not None:
-                return found
+                return self.decisions.path(found)
         if limit is None or fits:
             return path
-        return best_path_within(logs, self.terms, limit - self.fixed) or self.cheapest()
+        found = best_path_within(logs, terms, limit - self.fixed)
+        return self.cheapest() if found is None else self.decisions.path(found)
 
     def bounds(self) -> tuple[float, float]:
         """The least and the largest cost of a path."""
-        dearest = cheapest_path(self.sizes, [Term(choices, costs.max() - costs) for choices, costs in self.terms])
+        turned = [Term(choices, costs.max() - costs) for choices, costs in self.decided()]
+        dearest = self.decisions.path(cheapest_path(self.decisions.sizes, turned))
         return self.of(self.cheapest()), self.of(dearest)
+
+
+def _decided(term: Term, decisions: Decisions) -> Term:
+    """`term`, whose axes are choices, with axes that are decisions."""
+    own = [(number, each) for number, each in enumerate(decisions) if set(each.choices) & set(term.choices)]
+    index: list[NDArray[np.int64]] = []
+    for choice in term.choices:
+        axis, each = next((axis, each) for axis, (_, each) in enumerate(own) if choice in each.choices)
+        shape = [1] * len(own)
+        shape[axis] = -1
+        index.append(each.options[:, each.choices.index(choice)].reshape(shape))
+    return Term(tuple(number for number, _ in own), term.costs[tuple(index)])

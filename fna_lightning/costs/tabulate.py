@@ -64,7 +64,7 @@ def tabulate(
             table[tuple(path[number] for number in own)] = cost
         fixed = float(total - sum(parts))
     terms = [Term(own, table) for own, table in zip(governing, tables, strict=True)]
-    return CostTable(quantity, fixed, choices.sizes, terms)
+    return CostTable(quantity, fixed, choices.sizes, terms, choices.decisions)
 
 
 def _scopes(module: nn.Module) -> Iterator[nn.Module]:

@@ -194,7 +194,7 @@ def _count(config: DictConfig, network: Network) -> tuple[CostTable, float | Non
         if most is not None:
             limits.append((tabulate(counted, size, quantity), float(most)))
     kept = Limits(limits)
-    kept.kept_path(cost.sizes)
+    kept.kept_path(cost.decisions)
     for share in TARGET_SHARES if settings.target else ():
-        kept = kept if kept.least else kept.reaching(share * min(settings.target, limit), cost.sizes)
+        kept = kept if kept.least else kept.reaching(share * min(settings.target, limit), cost.decisions)
     return cost, limit, kept

@@ -6,6 +6,7 @@ from fna_lightning.search.bilevel import BilevelSearch
 from fna_lightning.search.cost_bins import CostBins
 from fna_lightning.search.evolution import Breeding, Evolution
 from fna_lightning.search.objective import GIGA, CostObjective
+from fna_lightning.search.proposals import propose
 from fna_lightning.search.single_path import Draw, SinglePathTraining, Stepper, Update
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "Stepper",
     "Update",
     "likely_paths",
+    "propose",
 ]

@@ -10,11 +10,14 @@ from functools import partial
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
+from fna_lightning.choices import Decisions
 from fna_lightning.errors import ConfigError
 
 Genes = tuple[int, ...]
-"""A path, as a key."""
+"""An option of every decision, as a key."""
 
 _TRIES = 200
 """To find one candidate by chance, before others ways are gone."""
@@ -66,7 +69,7 @@ class Evolution:
     all that has to be kept: a search that is resumed from them, on whatever rank, goes on as it would have.
 
     Args:
-        sizes: candidates of each choice.
+        decisions: what a path decides; genes are their options.
         allowed: whether a path keeps the limits.
         refuge: a path that does, towards which others are moved until they do, such as the cheapest.
         breeding: how generations come about.
@@ -75,6 +78,7 @@ class Evolution:
         first: paths that the first generation begins with, such as the seed's own network.
         excess: by how much a path breaks the limits, 0 for one that keeps them. Where it is given, a path is first
             moved by single genes that lower it, which keeps more of a path than the refuge does.
+        proposals: (candidates,) weights per choice, by which genes are drawn; uniformly without.
 
     Attributes:
         history: (path, score) in the order in which they were told.
@@ -85,7 +89,7 @@ class Evolution:
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        decisions: Decisions,
         allowed: Callable[[Sequence[int]], bool],
         refuge: Sequence[int],
         breeding: Breeding = Breeding(),
@@ -93,18 +97,21 @@ class Evolution:
         random_seed: int = 0,
         first: Sequence[Sequence[int]] = (),
         excess: Callable[[Sequence[int]], float] | None = None,
+        proposals: Sequence[Tensor] | None = None,
     ) -> None:
         if not allowed(refuge):
             raise ConfigError("no path keeps the limits of the search")
-        self.sizes = tuple(sizes)
-        self.history: list[tuple[Genes, float]] = []
+        self.decisions = decisions
+        self.history: list[tuple[tuple[int, ...], float]] = []
         self._allowed = allowed
-        self._refuge = tuple(refuge)
+        self._refuge = decisions.genes(refuge)
         self._breeding = breeding
         self._generations = generations
         self._random_seed = random_seed
-        self._first = [tuple(path) for path in first]
+        self._first = [tuple(decisions.genes(path)) for path in first]
         self._excess = excess
+        weights = None if proposals is None else [each.weights(proposals).cumsum(0).numpy() for each in decisions]
+        self._steps = None if weights is None else [row / row[-1] for row in weights]
         self._pool: list[Genes] = []
         self._ends: list[int] = []  # of the generations, in the pool
         self._seen: set[Genes] = set()
@@ -130,21 +137,21 @@ class Evolution:
         """How many blocks of `size` the budget takes, see `block`."""
         return self._generations * math.ceil(self._breeding.population / size)
 
-    def block(self, size: int) -> list[Genes]:
+    def block(self, size: int) -> list[tuple[int, ...]]:
         """The next candidates that can be scored side by side: `size`, or fewer at the end of a generation.
 
         The next generation waits for all their scores. None at the end of budget or space.
         """
         first = self.ask()
         told = len(self.history)
-        return [] if first is None else self._pool[told : told + size]
+        return [] if first is None else [self._path(genes) for genes in self._pool[told : told + size]]
 
     @property
-    def best(self) -> tuple[Genes, float]:
+    def best(self) -> tuple[tuple[int, ...], float]:
         """The path of the highest score, the first one where several are equal."""
         return self.ranking()[0]
 
-    def ask(self) -> Genes | None:
+    def ask(self) -> tuple[int, ...] | None:
         """The next candidate; the same one until its score is told. None at the end of budget or space."""
         told = len(self.history)
         if told >= self.budget:
@@ -153,7 +160,7 @@ class Evolution:
             self._pool += self._generation(len(self._ends))
             self._ends.append(len(self._pool))
             self._used_up = told == len(self._pool)
-        return self._pool[told] if told < len(self._pool) else None
+        return self._path(self._pool[told]) if told < len(self._pool) else None
 
     def generation_of(self, number: int) -> int:
         """The generation of candidate `number`, both from 0; one that found no more new paths is shorter."""
@@ -165,29 +172,29 @@ class Evolution:
         Raises:
             RuntimeError: where none was.
         """
-        genes = self.ask()
-        if genes is None:
+        path = self.ask()
+        if path is None:
             raise RuntimeError("there is no candidate whose score could be told")
-        self.history.append((genes, score if not math.isnan(score) else -math.inf))
+        self.history.append((path, score if not math.isnan(score) else -math.inf))
 
     def restore(self, scores: Sequence[float]) -> None:
         """Go on behind these scores, told by a search of the same settings."""
         for score in scores[len(self.history) :]:
             self.tell(score)
 
-    def ranking(self) -> list[tuple[Genes, float]]:
+    def ranking(self) -> list[tuple[tuple[int, ...], float]]:
         """All that were scored, the best first."""
         return sorted(self.history, key=lambda entry: -entry[1])  # stable: the earlier one of equals
 
     def _generation(self, number: int) -> list[Genes]:
         rng = np.random.default_rng([self._random_seed, number])
-        parents = [genes for genes, _ in self.ranking()[: self._breeding.parents]]
+        parents = [tuple(self.decisions.genes(path)) for path, _ in self.ranking()[: self._breeding.parents]]
         makers: list[Callable[[], Genes]] = []
         if parents:
             makers += [lambda: self._mutant(rng, parents)] * self._breeding.mutations
             makers += [lambda: self._child(rng, parents)] * self._breeding.crossovers
         else:
-            makers += [partial(tuple, path) for path in self._first[: self._breeding.population]]
+            makers += [partial(tuple, genes) for genes in self._first[: self._breeding.population]]
         makers += [lambda: self._drawn(rng)] * (self._breeding.population - len(makers))
         return list(self._distinct(rng, makers))
 
@@ -203,7 +210,7 @@ class Evolution:
     def _new(self, make: Callable[[], Genes]) -> Genes | None:
         for number in range(_TRIES):
             genes = make()
-            allowed = self._allowed(genes)
+            allowed = self._allowed(self._path(genes))
             self._made, self._kept = self._made + 1, self._kept + allowed
             # Where the limit is tight, chance alone would not keep it.
             genes = genes if allowed else self._moved(genes, number)
@@ -219,17 +226,17 @@ class Evolution:
             return tuple(moved)
         for place in rng.permutation(len(moved)):
             moved[place] = self._refuge[place]
-            if self._allowed(moved):
+            if self._allowed(self._path(moved)):
                 break
         return tuple(moved)
 
     def _eased(self, genes: list[int], excess: Callable[[Sequence[int]], float], rng: np.random.Generator) -> bool:
         """Change single genes where that lowers the excess; whether the limits are kept then."""
-        left = excess(genes)
+        left = excess(self._path(genes))
         for _ in range(_TRIES):
             place = int(rng.integers(len(genes)))
-            before, genes[place] = genes[place], int(rng.integers(self.sizes[place]))
-            now = excess(genes)
+            before, genes[place] = genes[place], int(rng.integers(self.decisions.sizes[place]))
+            now = excess(self._path(genes))
             if now >= left:
                 genes[place] = before
             else:
@@ -240,19 +247,31 @@ class Evolution:
 
     def _rest(self, rng: np.random.Generator) -> Genes | None:
         """What is left of a small space."""
-        if math.prod(self.sizes) > _SMALL:
+        if math.prod(self.decisions.sizes) > _SMALL:
             return None
-        everything = product(*map(range, self.sizes))
-        rest = [genes for genes in everything if genes not in self._seen and self._allowed(genes)]
+        everything = product(*map(range, self.decisions.sizes))
+        rest = [genes for genes in everything if genes not in self._seen and self._allowed(self._path(genes))]
         return rest[int(rng.integers(len(rest)))] if rest else None
 
     def _drawn(self, rng: np.random.Generator) -> Genes:
-        return tuple(int(gene) for gene in rng.integers(self.sizes))
+        return tuple(self._genes(rng).tolist())
+
+    def _genes(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """One of each, by the proposals."""
+        if self._steps is None:
+            return rng.integers(self.decisions.sizes)
+        draws = rng.random(len(self._steps))
+        return np.array(
+            [np.searchsorted(row, draw, side="right") for row, draw in zip(self._steps, draws, strict=True)]
+        )
+
+    def _path(self, genes: Sequence[int]) -> tuple[int, ...]:
+        return tuple(self.decisions.path(genes))
 
     def _mutant(self, rng: np.random.Generator, parents: Sequence[Genes]) -> Genes:
         parent = parents[int(rng.integers(len(parents)))]
         anew = rng.random(len(parent)) < self._breeding.mutation_rate
-        return tuple(np.where(anew, rng.integers(self.sizes), parent).tolist())
+        return tuple(np.where(anew, self._genes(rng), parent).tolist())
 
     def _child(self, rng: np.random.Generator, parents: Sequence[Genes]) -> Genes:
         one, other = (parents[number] for number in rng.integers(len(parents), size=2))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from fna_lightning.costs import CostTable
 from fna_lightning.errors import ConfigError
@@ -51,10 +50,11 @@ class CostObjective:
         if self.target is None:
             ratio = (cost.searched(weights) / GIGA).log()
         else:
-            ratio = (cost.expected([_most_probable(row) for row in weights]) / self.target).log().abs()
+            ratio = (cost.expected(_most_probable(cost, weights)) / self.target).log().abs()
         return self.weight / math.log(self.log_base) * ratio
 
 
-def _most_probable(weights: Tensor) -> Tensor:
-    """(n,) one at the largest of `weights` and zero elsewhere, with the gradient of `weights` themselves."""
-    return one_hot(weights.argmax(), len(weights)) + weights - weights.detach()
+def _most_probable(cost: CostTable, weights: Sequence[Tensor]) -> list[Tensor]:
+    """(n,) per choice: one on the most probable path and zero elsewhere, with the gradient of `weights`."""
+    taken = cost.decisions.taken([row.detach() for row in weights])
+    return [one + row - row.detach() for one, row in zip(taken, weights, strict=True)]

@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import Annotated, ClassVar, Literal
+
+from torch import Tensor
 
 from fna_lightning.architectures import parts_yaml
-from fna_lightning.callbacks import CandidateLog, SupernetWeights
+from fna_lightning.callbacks import CandidateLog, SupernetWeights, beliefs
 from fna_lightning.choices import Choices
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules import EvolutionAdaptation, EvolutionData, WeightTraining, searched_part
 from fna_lightning.modules.base import OptimizerFactory, ScheduleFactory
-from fna_lightning.search import Breeding, CostBins
+from fna_lightning.search import Breeding, CostBins, Draw, propose
 from fna_lightning.search import Evolution as Candidates
 from fna_lightning.searches.base import Search, SearchJob, SearchResult, SearchSettings
-from fna_lightning.settings import Count, Optimizer, Positive, PositiveAmount, Schedule, Share
+from fna_lightning.settings import Count, Limit, Optimizer, Positive, PositiveAmount, Schedule, Share
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,11 @@ class EvolutionSettings(SearchSettings):
     """Schedule of the weights' learning rate."""
     with_seed: bool = False
     """Whether the seed's own network is the first candidate, where the space has it."""
+    near_seed: Annotated[float, Limit(lambda share: 0 <= share < 1, "0 or more, below 1")] = 0.0
+    """Probability with which a choice of a drawn path, trained or scored, is that of the seed's own network."""
+    proposals: Literal["uniform", "supernet"] = "uniform"
+    """By what paths are drawn otherwise; `supernet`: the architecture parameters of the gradient search whose
+    supernet is taken."""
 
 
 class Evolution(Search):
@@ -80,12 +88,16 @@ class Evolution(Search):
         weights: OptimizerFactory,
         schedule: ScheduleFactory,
         with_seed: bool = False,
+        near_seed: float = 0.0,
+        proposals: str = "uniform",
     ) -> None:
         self._share = share
         self._generations = generations
         self._breeding = Breeding(population, parents, mutations, crossovers, mutation_rate)
         self._statistics_batches = statistics_batches
         self._with_seed = with_seed
+        self._near_seed = near_seed
+        self._proposals = proposals
         self._supernet = supernet
         self._cost_bins = cost_bins
         self._clip_weights = clip_weights
@@ -93,16 +105,23 @@ class Evolution(Search):
         self._schedule = schedule
 
     def run(self, job: SearchJob) -> SearchResult:
-        """Train, score, breed; sweeps compare the best score."""
+        """Train, score, breed; sweeps compare the best score.
+
+        Raises:
+            ConfigError: for proposals of a supernet that is not given, has none, or is of another space.
+        """
+        choices = Choices(searched_part(job.network))
+        proposed = self._propose(choices, job)
         candidates = Candidates(
-            Choices(searched_part(job.network)).sizes,
+            choices.decisions,
             job.limits.allow,
-            job.limits.kept_path(job.cost.sizes),
+            job.limits.kept_path(choices.decisions),
             self._breeding,
             self._generations,
             job.random_seed,
             [job.seed_path] if self._with_seed and job.seed_path is not None else [],
             job.limits.excess if job.limits.least else None,
+            proposed,
         )
         module = EvolutionAdaptation(
             job.network,
@@ -113,7 +132,7 @@ class Evolution(Search):
             self._statistics_batches,
             job.random_seed,
             job.guard,
-            None if self._cost_bins is None else CostBins(job.cost, self._cost_bins),
+            self._draw(choices, job, proposed),
         )
         data = EvolutionData(job.data, self._share, candidates)
         others = [cost for cost, _ in job.limits.limits if cost.quantity != job.cost.quantity]
@@ -133,3 +152,28 @@ class Evolution(Search):
             job.cost.quantity: job.cost.of(path),
         }
         return SearchResult(path, figures, score, [path for path, _ in ranking[: job.finalists]])
+
+    def _propose(self, choices: Choices, job: SearchJob) -> list[Tensor] | None:
+        """Probabilities by which paths are drawn; None for uniform ones."""
+        believed = None
+        if self._proposals == "supernet":
+            if self._supernet is None:
+                raise ConfigError(
+                    "search.proposals=supernet needs search.supernet=<run directory of search=bilevel>"
+                )
+            believed = beliefs(self._supernet, choices.sizes)
+        if believed is None and not self._near_seed:
+            return None
+        return propose(choices.sizes, self._near_seed, job.seed_path, believed)
+
+    def _draw(self, choices: Choices, job: SearchJob, proposed: list[Tensor] | None) -> Draw | None:
+        """The paths on which the supernet is trained.
+
+        Raises:
+            ConfigError: where they are to be drawn evenly over costs and by proposals at once.
+        """
+        if self._cost_bins is not None:
+            if proposed is not None:
+                raise ConfigError("search.cost_bins draws paths by their costs: leave out near_seed and proposals")
+            return CostBins(job.cost, self._cost_bins)
+        return None if proposed is None else partial(choices.draw, probabilities=proposed)

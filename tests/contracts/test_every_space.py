@@ -25,16 +25,11 @@ def images():
     return torch.rand(4, 3, *SIZE) * 255
 
 
-def some_paths(sizes):
+def some_paths(choices):
     """Both ends, and some between."""
-    drawn = [Choices.draw(_Sizes(sizes), 3, number) for number in range(4)]
-    return [[0] * len(sizes), [size - 1 for size in sizes], *drawn]
-
-
-class _Sizes(tuple):
-    """As much of a view as drawing asks for."""
-
-    sizes = property(lambda self: tuple(self))
+    sizes = choices.decisions.sizes
+    ends = [[0] * len(sizes), [size - 1 for size in sizes]]
+    return [*map(choices.decisions.path, ends), *(choices.draw(3, number) for number in range(4))]
 
 
 @every_space
@@ -55,7 +50,7 @@ def test_nothing_runs_before_a_path_is_chosen(system, images):
 def test_paths_and_mixtures_run(system, images):
     network = system.searched()
     choices = Choices(network)
-    for path in some_paths(choices.sizes):
+    for path in some_paths(choices):
         choices.set_path(path)
         assert network(images).shape == (4, CLASSES)
     alphas = Alphas(choices)
@@ -91,7 +86,7 @@ def test_no_alphas_in_the_network(system):
 def test_costs_are_those_of_the_derived_network(system, quantity):
     network = system.searched()
     table = table_of(network, quantity)
-    for path in some_paths(Choices(network).sizes):
+    for path in some_paths(Choices(network)):
         assert table.of(path) == getattr(count(system.derived(network, path), SIZE), quantity), path
 
 
@@ -141,7 +136,7 @@ def test_derived_networks_differ_where_paths_do(system):
 @every_space
 def test_derived_networks_run(system, images):
     network = system.searched()
-    for path in some_paths(Choices(network).sizes)[:3]:
+    for path in some_paths(Choices(network))[:3]:
         assert system.derived(network, path)(images).shape == (4, CLASSES)
 
 
@@ -150,7 +145,7 @@ def test_derived_networks_run(system, images):
 def test_the_derived_network_computes_what_the_path_computed(system, images):
     """From the supernet's tensors, on batch statistics: searched layers keep no others."""
     network = system.searched()
-    for path in some_paths(Choices(network).sizes)[:3]:
+    for path in some_paths(Choices(network))[:3]:
         Choices(network).set_path(path)
         derived = system.derived(network, path)
         searched, target = (each.parts()[system.space.part] for each in (network, derived))
