@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=1 python benchmarks/search_quality.py /data outputs/quality --weights seed.pth --at-once 2
 
 /data holds bccd and camvid_cityscapes. For each task and share of the seed's multiply-adds, and for every random
-seed: a search by gradients, one by evolution, and the best of as many random candidates by the same supernet's
-score; what they found, four random networks, and MobileNetV2 (at other costs than its own with a width multiplier)
-are then trained by the task's recipe. Every score is a row of benchmarks/search_quality.csv: what has a row is not
-run again, from whatever checkout, and what was interrupted in the output folder goes on. Prints the tables of
-benchmarks/search_quality.md from the rows there are.
+seed: a search by gradients, one by evolution, both combined, and the best of as many random candidates by the same
+supernet's score; what they found, random networks, and MobileNetV2 (at other costs than its own with a width
+multiplier) are then trained by the task's recipe. A supernet of an evolution serves all costs. Every score is a row
+of benchmarks/search_quality.csv: what has a row is not run again, from whatever checkout, and what was interrupted
+in the output folder goes on. Prints the tables of benchmarks/search_quality.md from the rows there are.
 
     ... --tasks deeplabv3 --shares 1.0 --random-seeds 0 --ways evolution      a part of it
     ... --show                                                                the tables alone
@@ -43,11 +43,11 @@ from fna_lightning.supernets import build_supernet
 
 ROWS = Path(__file__).with_suffix(".csv")
 HEAD = ("task", "share", "network", "random_seed", "score", "madds", "search_seconds", "architecture")
-RANDOM = 4
-"""Random networks of every task and cost."""
+RANDOM = 2
+"""Random networks of every task, cost and random seed."""
 CANDIDATES = 60
 """Paths that evolution and the best of random ones score."""
-EVOLUTION = ("search=evolution_bccd", "search.generations=6", "search.population=10")
+EVOLUTION = ("search=evolution_bccd", "search.generations=6", "search.population=10", "search.near_seed=0.5")
 OF_RANDOM = (
     "search=evolution_bccd",
     *("search.generations=1", f"search.population={CANDIDATES}", "search.mutations=0", "search.crossovers=0"),
@@ -86,7 +86,10 @@ WAYS: dict[str, tuple[str, ...]] = {
     "evolution, published norms": (*EVOLUTION, "space.norms=published"),
     "evolution, published remapping": (*EVOLUTION, "remap=fna"),
     "evolution without the seed": (*EVOLUTION, "search.with_seed=false"),
+    "evolution, uniform paths": (*EVOLUTION, "search.near_seed=0"),
     "gradient by paths": ("search.paths=8",),
+    # Evolution over the supernet of the gradient search, whose belief proposes the paths.
+    "combination": (*EVOLUTION, "search.proposals=supernet"),
 }
 
 
@@ -99,7 +102,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--shares", nargs="+", type=float, default=[1.0, 0.6, 1.3], help="of the seed's cost")
     parser.add_argument("--random-seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--ways", nargs="*", default=["gradient", "evolution"], choices=list(WAYS))
+    parser.add_argument("--ways", nargs="*", default=["gradient", "evolution", "combination"], choices=list(WAYS))
     parser.add_argument("--at-once", type=int, default=1, help="runs side by side")
     parser.add_argument("--show", action="store_true", help="run nothing")
     parser.add_argument("overrides", nargs="*", help="settings of every run, such as channels_last=true")
@@ -124,9 +127,11 @@ class _Bench:
     def jobs(self) -> Iterator[list[Callable[[], None]]]:
         """What may run side by side, one after the other."""
         for share in self._arguments.shares:
-            yield [lambda way=way, share=share: self._search(way, share) for way in self._arguments.ways]
+            first = [way for way in self._arguments.ways if way != "combination"]
+            for ways in (first, [way for way in self._arguments.ways if way not in first]):
+                yield [lambda way=way, share=share: self._search(way, share) for way in ways]
             names = ["seed", *self._arguments.ways]
-            if "evolution" in self._arguments.ways:
+            if "evolution" in self._arguments.ways and share == 1:
                 yield [lambda share=share: self._score_random(share)]
                 names += ["best of random", *(f"random {number}" for number in range(1, RANDOM + 1))]
             yield [lambda name=name, share=share: self._train(name, share) for name in names]
@@ -136,10 +141,29 @@ class _Bench:
 
     def _search(self, way: str, share: float) -> None:
         if self._row(way, share) is None:
-            more = self._task.evolution if way.startswith("evolution") else ()
+            more = self._task.evolution if WAYS[way][:1] == EVOLUTION[:1] else ()
+            if (supernet := self._supernet(way, share)) is not None:
+                more = (*more, f"search.supernet={supernet}", "trainer.max_epochs=1")
             target = f"cost.target={_madds(self._name, narrowed(self._name, share))}"
             recipe = f"experiment={self._task.search}"
             self._runs.run("search", self._place(way, share), recipe, target, *WAYS[way], *more)
+
+    def _supernet(self, way: str, share: float) -> Path | None:
+        """The run whose supernet a search takes: the gradient search's, or the same way's at the first cost."""
+        first = self._arguments.shares[0]
+        if way == "combination":
+            return self._runs.folder / self._place("gradient", share)
+        of_paths = WAYS[way][:1] == EVOLUTION[:1]
+        return self._runs.folder / self._place(way, first) if of_paths and share != first else None
+
+    def _seconds(self, way: str, share: float) -> float:
+        """Of a search, those of the supernet that it took included; 0 for what was not searched."""
+        if way not in WAYS:
+            return 0
+        own = self._runs.results(self._place(way, share))["time"]["training_seconds"]
+        source = self._supernet(way, share)
+        before = 0 if source is None else self._runs.results(str(source))["time"]["training_seconds"]
+        return own + before
 
     def _score_random(self, share: float) -> None:
         """Random candidates by the score of evolution's supernet, and the first of them as networks."""
@@ -170,8 +194,6 @@ class _Bench:
         options = (f"experiment={self._task.train}", f"trainer.max_epochs={self._task.epochs}")
         rarely = f"trainer.check_val_every_n_epoch={self._task.epochs}"
         self._runs.run("train", f"{place}/train", *options, rarely, f"architecture={folder}")
-        searched = (folder / "results.json").is_file()
-        seconds = self._runs.results(place)["time"]["training_seconds"] if searched else 0
         architecture = load_architecture(folder / "train")
         results = self._runs.results(f"{place}/train")
         self._note(
@@ -179,7 +201,7 @@ class _Bench:
             share,
             f"{results['metrics'][self._task.metric]:.4f}",
             str(_madds(self._name, cast("MobileArchitecture", architecture))),
-            f"{seconds:.0f}",
+            f"{self._seconds(network, share):.0f}",
             " ".join(str(architecture).split()),
         )
 
