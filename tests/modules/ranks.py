@@ -38,7 +38,7 @@ class Diary(Callback):
 
         def note(update):
             allowed = before_update(update)
-            kind = "weights" if update.path else "alphas"
+            kind = {"weights": "weights", "architecture": "alphas"}[update.of]
             if update.path:
                 self.paths.append(tuple(update.path))
             if kind not in self.gradients:
