@@ -27,9 +27,7 @@ class Smooth(nn.Module):
                 }
             )
 
-        self.layers = nn.Sequential(
-            choice(), nn.BatchNorm1d(4), nn.Dropout(dropout), choice(), nn.Linear(4, 1)
-        )
+        self.layers = nn.Sequential(choice(), nn.BatchNorm1d(4), nn.Dropout(dropout), choice(), nn.Linear(4, 1))
         self.idle = nn.Linear(2, 2)  # in no loss
 
     def forward(self, x):
@@ -71,7 +69,10 @@ class Toy:
     def losses(self, batch):
         self.seen.append([weight.detach().clone() for weight in self.network.parameters()])
         inputs, wanted = batch
-        return {"error": F.mse_loss(self.network(inputs), wanted), "size": 0.1 * self.network(inputs).square().mean()}
+        return {
+            "error": F.mse_loss(self.network(inputs), wanted),
+            "size": 0.1 * self.network(inputs).square().mean(),
+        }
 
     def total(self, batch):
         """The losses, differentiable in weights and parameters; no statistic matters in training mode."""
@@ -223,7 +224,9 @@ def test_no_rate_leaves_the_first_order():
 
 def state_of(toy, optimizer):
     buffers = {name: value.clone() for name, value in toy.network.state_dict().items()}
-    momenta = {f"momentum.{k}": state["momentum_buffer"].clone() for k, state in enumerate(optimizer.state.values())}
+    momenta = {
+        f"momentum.{k}": state["momentum_buffer"].clone() for k, state in enumerate(optimizer.state.values())
+    }
     return {**buffers, **momenta, "drawn": torch.get_rng_state()}
 
 
