@@ -35,8 +35,8 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         drop_tail: All ranks get equally many samples and the few at the end of the order are left
             out, as training needs it. Otherwise every sample comes exactly once over all ranks.
         repeat: Passes in an epoch. Over all ranks, no sample comes again before all have come.
-        first_pass: Number of the first pass. Samplers whose passes are far apart give the same samples in orders and
-            with augmentations of their own.
+        first_pass: Number of the first pass. Samplers whose passes are far apart give the same samples, each in
+            its own order and with its own augmentation.
     """
 
     def __init__(

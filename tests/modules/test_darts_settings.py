@@ -72,7 +72,7 @@ def test_a_second_order_through_another_optimizer_is_refused(adaptation):
 
 def test_a_second_order_in_half_precision_is_refused(adaptation):
     module, data = adaptation.search(alphas=DARTS)
-    with pytest.raises(ConfigError, match="precision=bf16-mixed: search.order=2 runs in 32-true"):
+    with pytest.raises(ConfigError, match=r"precision=bf16-mixed: search\.order=2 runs in 32-true"):
         adaptation.trainer(precision="bf16-mixed").fit(module, data)
     assert module.iteration == 0
 
@@ -111,10 +111,11 @@ def test_without_a_split_augmentations_are_independent(adaptation):
     """Of one image in one epoch; that of the weights is a training's."""
     inner = adaptation.data()
     inner.setup("fit")
-    seen = []
-    for loader in (*inner.search_dataloaders(0), inner.train_dataloader().loader):
-        seen.append({batch.files[k]: batch.images[k] for batch in loader for k in range(len(batch.files))})
-    weights, architecture, training = seen
+    loaders = (*inner.search_dataloaders(0), inner.train_dataloader().loader)
+    weights, architecture, training = (
+        {name: image for batch in loader for name, image in zip(batch.files, batch.images, strict=True)}
+        for loader in loaders
+    )
     assert all(torch.equal(image, training[name]) for name, image in weights.items())
     assert sum(torch.equal(image, architecture[name]) for name, image in weights.items()) < 24
 

@@ -1,6 +1,7 @@
 """The two steps of the search, against single networks and finite differences."""
 
 from functools import reduce
+from itertools import pairwise
 
 import pytest
 import torch
@@ -234,7 +235,7 @@ def test_architecture_steps_are_of_the_weights_as_they_are(problem, mixed):
             torch.testing.assert_close(gradient, own)
         seen.append(torch.cat(recorder.gradients))
         weight_step(p, optimizer, iteration)
-    assert min(float((a - b).norm() / b.norm()) for a, b in zip(seen, seen[1:], strict=False)) > 0.1
+    assert min(float((a - b).norm() / b.norm()) for a, b in pairwise(seen)) > 0.1
 
 
 def test_clipping_bounds_the_right_set(problem):

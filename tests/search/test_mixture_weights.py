@@ -134,7 +134,7 @@ def decided():
 
 
 def test_raw_parameters_are_compared_across_choices(decided):
-    """FAD keeps the edges of the largest parameters, DARTS those of the largest probabilities; here they differ."""
+    """FAD keeps edges of the largest parameters, DARTS those of the largest probabilities; here they differ."""
     rows = [[2.0, 1.9, 1.8], [1.0, -3.0, -3.0]]
     probability, raw = decided(rows).preferences(), decided(rows, "raw").preferences()
     assert probability[0].max() < probability[1].max()
