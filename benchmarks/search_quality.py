@@ -4,10 +4,10 @@
 
 /data holds bccd and camvid_cityscapes. For each task and share of the seed's multiply-adds, and for every random
 seed: a search by gradients, one by evolution, both combined, and the best of as many random candidates by the same
-supernet's score; what they found, random networks, and MobileNetV2 (at other costs than its own with a width
-multiplier) are then trained by the task's recipe. A supernet of an evolution serves all costs. Every score is a row
-of benchmarks/search_quality.csv: what has a row is not run again, from whatever checkout, and what was interrupted
-in the output folder goes on. Prints the tables of benchmarks/search_quality.md from the rows there are.
+supernet's score; what they found, random networks, and MobileNetV2 (at other costs with a width multiplier) are
+then trained by the task's recipe. A supernet of an evolution serves all costs. Every score is a row of
+benchmarks/search_quality.csv: what has a row is not run again, from whatever checkout, and what was interrupted in
+the output folder goes on. Prints the tables of benchmarks/search_quality.md from the rows there are.
 
     ... --tasks deeplabv3 --shares 1.0 --random-seeds 0 --ways evolution      a part of it
     ... --show                                                                the tables alone

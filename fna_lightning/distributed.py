@@ -66,17 +66,25 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
     Every rank must give the same parameters in the same order; those without gradient take no part.
     """
+    average([parameter.grad for parameter in parameters if parameter.grad is not None])
+
+
+@torch.no_grad()
+def average(tensors: Sequence[Tensor]) -> None:
+    """Replace `tensors` by their mean over all ranks, in one message per data type.
+
+    Every rank must give tensors of the same shapes and types in the same order.
+    """
     if num_ranks() == 1:
         return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    gradients.sort(key=lambda gradient: str(gradient.dtype))  # stable: the order within a type stays
-    for _, group in groupby(gradients, key=lambda gradient: gradient.dtype):
+    ordered = sorted(tensors, key=lambda tensor: str(tensor.dtype))  # stable: the order within a type stays
+    for _, group in groupby(ordered, key=lambda tensor: tensor.dtype):
         members = list(group)
-        bucket = torch.cat([gradient.reshape(-1) for gradient in members])
+        bucket = torch.cat([tensor.reshape(-1) for tensor in members])
         dist.all_reduce(bucket)
         bucket /= num_ranks()
-        parts = bucket.split([gradient.numel() for gradient in members])
-        means = [part.view(gradient.shape) for part, gradient in zip(parts, members, strict=True)]
+        parts = bucket.split([tensor.numel() for tensor in members])
+        means = [part.view(tensor.shape) for part, tensor in zip(parts, members, strict=True)]
         torch._foreach_copy_(members, means)  # pyright: ignore[reportPrivateImportUsage]
 
 

@@ -169,8 +169,8 @@ def adaptation(shapes_folder, small, small_space, tmp_path):
             shapes_folder, 24, 8, 32, 3, **{"batch_size": 4, "num_workers": 0, **settings}
         )
 
-    def search(warmup_epochs=1, target=None, weight_steps=1, **settings):
-        """(module, data) of a search with three iterations an epoch."""
+    def search(warmup_epochs=1, target=None, weight_steps=1, share=0.5, alphas=None, weights=sgd, **settings):
+        """(module, data) of a search with three iterations an epoch; `alphas` are settings of `AlphaTraining`."""
         torch.manual_seed(1)
         supernet = build_supernet(small_space, [3])
         objective = CostObjective(0.1, target=target)
@@ -179,11 +179,13 @@ def adaptation(shapes_folder, small, small_space, tmp_path):
             ClassificationTask(),
             text,
             tabulate(supernet, (32, 32)),
-            WeightTraining(sgd, schedule, clip=35),
-            AlphaTraining(lambda alphas: torch.optim.Adam(alphas, 0.05), objective, 35, warmup_epochs),
+            WeightTraining(weights, schedule, clip=35),
+            AlphaTraining(
+                lambda alphas: torch.optim.Adam(alphas, 0.05), objective, 35, warmup_epochs, **(alphas or {})
+            ),
             7,
         )
-        return module, SearchData(data(**settings), 0.5, True, warmup_epochs, weight_steps)
+        return module, SearchData(data(**settings), share, True, warmup_epochs, weight_steps)
 
     def train(dropout=0.2):
         torch.manual_seed(1)

@@ -133,7 +133,7 @@ class ArchitectureLog(Callback):
             writer.writerow([module.iteration, *(f"{value:.6f}" for value in probabilities.values())])
 
     def _derive(self, module: ArchitectureAdaptation) -> dict[str, Architecture]:
-        path = module.cost.best_within(self._limit, module.alphas.probabilities(), self._least)
+        path = module.cost.best_within(self._limit, module.alphas.preferences(), self._least)
         return {**self._parts, **module.choices.derive(path)}
 
 

@@ -30,6 +30,8 @@ from fna_lightning.errors import ConfigError, DataError
 
 DatasetT = TypeVar("DatasetT", bound=EpochDataset[Any, Any])
 SelfModule = TypeVar("SelfModule", bound="DataModule[Any]")
+_OTHER_PASSES = 2**32
+"""Where a second loader over the same images counts its passes from."""
 
 
 class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
@@ -238,7 +240,8 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         """Loaders over two disjoint parts of the training set: for the weights, for the architecture.
 
         Args:
-            share: The architecture's part of the training set.
+            share: The architecture's part of the training set; with 0 both loaders are over all of it, order and
+                augmentation of each its own (FAD's release; spec FAD 3.2).
             augment_weight_half: Augment the weights' part as in training. False is FNA's released
                 code; the architecture's part is always augmented.
 
@@ -246,12 +249,17 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
             The loader of the weights' part and that of the architecture's part.
 
         Raises:
-            ConfigError: `share` is not between 0 and 1.
+            ConfigError: `share` is negative, or 1 or more.
             DataError: A part holds less than one batch.
         """
         dataset = _built(self.train_dataset)
-        architecture, weights = split_indices(len(dataset), share)
         plain = dataset if augment_weight_half else dataset.with_transform(self.eval_transform())
+        if share == 0:
+            return (
+                self._training_loader(plain, "the training set"),
+                self._training_loader(dataset, "the training set", _OTHER_PASSES),
+            )
+        architecture, weights = split_indices(len(dataset), share)
         return (
             self._training_loader(EpochSubset(plain, weights), "the weights' part of the training set"),
             self._training_loader(
@@ -300,8 +308,10 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         self.note_unused(train, val, self._found, problems)
         problems.warn("whole")
 
-    def _training_loader(self, dataset: EpochDataset[Any, Any] | EpochSubset[Any], name: str) -> DataLoader[Any]:
-        sampler = self._sampler(len(dataset), train=True)
+    def _training_loader(
+        self, dataset: EpochDataset[Any, Any] | EpochSubset[Any], name: str, first_pass: int = 0
+    ) -> DataLoader[Any]:
+        sampler = self._sampler(len(dataset), train=True, first_pass=first_pass)
         if len(sampler) < self.batch_size:
             raise DataError(
                 f"{name} has {len(sampler)} images per process, less than one batch of "
@@ -309,11 +319,13 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
             )
         return self._loader(dataset, sampler, drop_last=True)
 
-    def _sampler(self, size: int, *, train: bool) -> EpochSampler:
+    def _sampler(self, size: int, *, train: bool, first_pass: int = 0) -> EpochSampler:
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         repeat = self.repeat if train else 1
-        return EpochSampler(size, self.random_seed, train, rank, world_size, drop_tail=train, repeat=repeat)
+        return EpochSampler(
+            size, self.random_seed, train, rank, world_size, drop_tail=train, repeat=repeat, first_pass=first_pass
+        )
 
     def _loader(
         self, dataset: EpochDataset[Any, Any] | EpochSubset[Any], sampler: EpochSampler, *, drop_last: bool

@@ -35,6 +35,8 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         drop_tail: All ranks get equally many samples and the few at the end of the order are left
             out, as training needs it. Otherwise every sample comes exactly once over all ranks.
         repeat: Passes in an epoch. Over all ranks, no sample comes again before all have come.
+        first_pass: Number of the first pass. Samplers whose passes are far apart give the same samples, each in
+            its own order and with its own augmentation.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         *,
         drop_tail: bool = True,
         repeat: int = 1,
+        first_pass: int = 0,
     ) -> None:
         super().__init__(range(size), world_size, rank, shuffle, random_seed, drop_tail)  # pyright: ignore[reportArgumentType]
         self.size = size
         self.drop_tail = drop_tail
         self.repeat = repeat
+        self.first_pass = first_pass
         self._skipped = 0
 
     def __len__(self) -> int:
@@ -60,7 +64,8 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         skipped, self._skipped = self._skipped, 0
-        passes = range(self.epoch * self.repeat, (self.epoch + 1) * self.repeat)
+        start = self.first_pass + self.epoch * self.repeat
+        passes = range(start, start + self.repeat)
         order = np.concatenate([self._order(number) for number in passes])
         numbers = np.repeat(passes, self.size)
         share = slice(*self._share())

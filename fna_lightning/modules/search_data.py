@@ -1,4 +1,4 @@
-"""Any data module, its training set halved for the search."""
+"""Any data module, its training set divided for the search."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ class SearchData(L.LightningDataModule):
 
     Args:
         data: the data set.
-        share: part of the training images that trains the architecture, in (0, 1); disjoint from the rest.
+        share: part of the training images that trains the architecture, in (0, 1); disjoint from the rest. 0 gives
+            both all images, see `DataModule.search_dataloaders`.
         augment_weight_half: augment the weights' images too. The release trained the weights on plain images
             and the architecture on augmented ones (spec FNA, Q1).
         warmup_epochs: epochs without architecture batches.
@@ -64,7 +65,8 @@ class SearchData(L.LightningDataModule):
 
     def statistics_batches(self, number: int) -> Iterator[Any]:
         """As of the data set, of the weights' part."""
-        return self.data.held_out(self._share).statistics_batches(number)
+        of_weights = self.data.held_out(self._share) if self._share else self.data
+        return of_weights.statistics_batches(number)
 
     def teardown(self, stage: str) -> None:  # noqa: ARG002 - Lightning's interface
         """End the loader processes."""

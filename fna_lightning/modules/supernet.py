@@ -131,9 +131,11 @@ class SupernetAdaptation(AdaptationModule):
         allowed = self.guard.allows(update.loss, update.parameters, named, update.path)
         if allowed and isinstance(self.trainer.strategy, ActivePathStrategy):
             average_gradients(update.parameters)
+        if update.of == "weights":
+            self.progress["loss"] = self.guard.loss
         if update.path:
             between = "" if max(self.choices.sizes) <= 10 else "-"
-            self.progress |= {"loss": self.guard.loss, "path": between.join(map(str, update.path))}
+            self.progress["path"] = between.join(map(str, update.path))
         return allowed
 
 

@@ -19,13 +19,13 @@ class SearchBatch:
     """What one iteration of the search is given."""
 
     weight: Any
-    """Trains the weights; every iteration has one."""
+    """Trains the weights; every iteration has one. A second-order architecture step looks ahead to it."""
     architecture: Any | None
     """Trains the architecture parameters, before the weights; None where it is not their turn."""
 
 
 class AlternatingLoader(ResumableLoader[SearchBatch]):
-    """Pairs the batches of the two halves of a training set.
+    """Pairs the batches of the two halves of a training set, or of two passes over all of it.
 
     An epoch is one pass over the weight half. After `warmup_epochs` an architecture batch comes with the
     first of every `weight_steps` weight batches. The architecture half is reshuffled whenever it runs out.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,8 @@ class Update:
     """Where it comes from."""
     path: Path
     """The path of a weight step; empty for the mixture."""
+    of: Literal["weights", "architecture"] = "weights"
+    """What is trained."""
 
 
 class Stepper(Protocol):
@@ -45,6 +47,11 @@ class Stepper(Protocol):
 
     def zero_grad(self) -> None:
         """Forget the gradients, by setting them to None."""
+
+
+def total_of(losses: dict[str, Tensor]) -> Tensor:
+    """Scalar: the sum of all terms."""
+    return torch.stack([loss.float() for loss in losses.values()]).sum()
 
 
 class SinglePathTraining:
@@ -116,12 +123,13 @@ class SinglePathTraining:
         clip: float | None,
         batch: Any,
         path: Path = (),
+        of: Literal["weights", "architecture"] = "weights",
     ) -> dict[str, Tensor]:
-        total = torch.stack([loss.float() for loss in losses.values()]).sum()
+        total = total_of(losses)
         optimizer.zero_grad()
         self._backward(total)
         moving = [parameter for parameter in parameters if parameter.grad is not None]
-        if self._before_update(Update(total.detach(), moving, batch, path)):
+        if self._before_update(Update(total.detach(), moving, batch, path, of)):
             if clip is not None:
                 clip_grad_norm_(moving, clip)
             optimizer.step()

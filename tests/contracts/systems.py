@@ -77,20 +77,23 @@ SYSTEMS = {
 
 _sgd = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=1e-4)
 _schedule = partial(multistep, milestones=[3], warmup_steps=2)
+_bilevel = partial(
+    Bilevel,
+    augment_weight_half=True,
+    warmup_epochs=1,
+    weight_steps=1,
+    temperature=1.0,
+    clip_weights=35,
+    clip_architecture=35,
+    log_every=2,
+    weights=_sgd,
+    schedule=_schedule,
+    architecture=partial(torch.optim.Adam, lr=0.05),
+)
 SEARCHES: dict[str, Callable[[], Search]] = {
-    "bilevel": lambda: Bilevel(
-        share=0.5,
-        augment_weight_half=True,
-        warmup_epochs=1,
-        weight_steps=1,
-        temperature=1.0,
-        clip_weights=35,
-        clip_architecture=35,
-        log_every=2,
-        weights=_sgd,
-        schedule=_schedule,
-        architecture=partial(torch.optim.Adam, lr=0.05),
-    ),
+    "bilevel": lambda: _bilevel(share=0.5),
+    # As FAD searches, by DARTS's second order.
+    "mixture": lambda: _bilevel(share=0.0, weights_on="mixture", order=2, derive="raw"),
     "evolution": lambda: Evolution(
         share=0.3,
         generations=2,

@@ -66,7 +66,8 @@ class Steps(Callback):
         self.moved.append(moved)
         resting = set()
         for name, choice in module.network.named_modules():
-            if choice in list(module.choices) and hasattr(choice, "candidates"):
+            on_path = choice in list(module.choices) and choice.active is not None
+            if on_path and hasattr(choice, "candidates"):
                 others = [key for index, key in enumerate(choice.names) if index != choice.active]
                 resting |= {place for place in after for key in others if f"{name}.candidates.{key}." in place}
         self.off_path.append(moved & resting)

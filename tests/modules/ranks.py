@@ -38,7 +38,7 @@ class Diary(Callback):
 
         def note(update):
             allowed = before_update(update)
-            kind = "weights" if update.path else "alphas"
+            kind = {"weights": "weights", "architecture": "alphas"}[update.of]
             if update.path:
                 self.paths.append(tuple(update.path))
             if kind not in self.gradients:
@@ -68,8 +68,8 @@ def without_batch_statistics(network):
     return network
 
 
-def build(root, batch_size, random_seed):
-    """(module, data) of a search without warm-up."""
+def build(root, batch_size, random_seed, rate=0.01, **settings):
+    """(module, data) of a search without warm-up; `settings` are of `AlphaTraining`."""
     torch.manual_seed(5)
     candidates = ["k3_e3", "k5_e6"]
     space = MobileSpace(load_architecture("mobile_small"), {2: 2, 3: 2, 4: 1, 5: 2, 6: 2, 7: 1}, candidates)
@@ -77,11 +77,11 @@ def build(root, batch_size, random_seed):
     cost = tabulate(supernet, (64, 64))
     network = without_batch_statistics(RetinaNet(supernet, 4, fpn_channels=8, head_depth=1))
     weights = WeightTraining(
-        lambda weights: torch.optim.SGD(weights, 0.01, momentum=0.9, weight_decay=1e-4),
+        lambda weights: torch.optim.SGD(weights, rate, momentum=0.9, weight_decay=1e-4),
         lambda optimizer, **counts: multistep(optimizer, milestones=[100], warmup_steps=1, **counts),
         clip=35,
     )
-    alphas = AlphaTraining(lambda alphas: torch.optim.Adam(alphas, 0.01), CostObjective(0.1), clip=35)
+    alphas = AlphaTraining(lambda alphas: torch.optim.Adam(alphas, 0.01), CostObjective(0.1), clip=35, **settings)
     module = ArchitectureAdaptation(network, DetectionTask(), "", cost, weights, alphas, random_seed)
     data = ShapesDetectionDataModule(
         root, num_train=40, num_val=4, image_size=64, batch_size=batch_size, num_workers=0
@@ -89,9 +89,9 @@ def build(root, batch_size, random_seed):
     return module, SearchData(data, 0.5, True, warmup_epochs=0, weight_steps=1)
 
 
-def search(root, ranks=1, strategy="auto", iterations=1, random_seed=0, spoil=None):
+def search(root, ranks=1, strategy="auto", iterations=1, random_seed=0, spoil=None, **settings):
     """What `Diary` notes, with the state at the end, or the error's text."""
-    module, data = build(root, GLOBAL_BATCH // ranks, random_seed)
+    module, data = build(root, GLOBAL_BATCH // ranks, random_seed, **settings)
     diary = Diary(module)
     trainer = L.Trainer(
         accelerator="cpu",

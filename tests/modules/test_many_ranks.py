@@ -19,18 +19,32 @@ def alone(root):
     return search(root)
 
 
-@pytest.mark.parametrize("strategy", ["active", "ddp_find_unused_parameters_true"])
+def difference(found, wanted):
+    """Of all gradients, as a part of those wanted."""
+    assert found.keys() == wanted.keys()
+    assert len(wanted) > 5
+    ours, theirs = (np.concatenate([g[name].ravel() for name in wanted]) for g in (found, wanted))
+    return np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+
+
+strategies = pytest.mark.parametrize("strategy", ["active", "ddp_find_unused_parameters_true"])
+
+
+@strategies
 def test_gradients_are_those_of_one_process(strategy, root, alone):
-    ranks = search_in_two(root, strategy=strategy)
-    for kind in ("alphas", "weights"):
-        wanted = alone["gradients"][kind]
-        assert len(wanted) > 5
-        assert sum(np.square(gradient).sum() for gradient in wanted.values()) > 0
-        for rank in ranks:
-            found = rank["gradients"][kind]
-            assert found.keys() == wanted.keys()
-            ours, theirs = (np.concatenate([g[name].ravel() for name in wanted]) for g in (found, wanted))
-            assert np.linalg.norm(ours - theirs) <= 1e-5 * np.linalg.norm(theirs)
+    for rank in search_in_two(root, strategy=strategy):
+        for kind in ("alphas", "weights"):
+            assert difference(rank["gradients"][kind], alone["gradients"][kind]) <= 1e-5
+
+
+@strategies
+def test_second_order_gradients_and_those_of_the_mixture_too(strategy, root, alone):
+    settings = {"order": 2, "weights_on": "mixture", "rate": 1.0}
+    wanted = search(root, **settings)["gradients"]
+    assert difference(alone["gradients"]["alphas"], wanted["alphas"]) > 0.1  # the rate is large enough to see it
+    for rank in search_in_two(root, strategy=strategy, **settings):
+        assert difference(rank["gradients"]["alphas"], wanted["alphas"]) <= 1e-4
+        assert difference(rank["gradients"]["weights"], wanted["weights"]) <= 1e-5
 
 
 def test_ranks_stay_the_same_for_fifty_steps(root, alone):

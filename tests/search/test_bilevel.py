@@ -1,6 +1,7 @@
 """The two steps of the search, against single networks and finite differences."""
 
 from functools import reduce
+from itertools import pairwise
 
 import pytest
 import torch
@@ -219,6 +220,22 @@ def test_architecture_gradient_equals_finite_differences(problem, temperature):
                 wanted[k] += sign * objective() / (2 * step)
                 alpha.data[k] -= sign * step
         torch.testing.assert_close(gradient, wanted.detach(), rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_architecture_steps_are_of_the_weights_as_they_are(problem, mixed):
+    """FAD's release takes them on a copy from before training (spec FAD 7.1)."""
+    p = problem(torch.float64, weight=0.0, mixed=mixed)
+    recorder, optimizer, seen = Recorder(p.alphas), sgd(p.weights), []
+    for iteration in range(3):
+        p.search.architecture_step(p.batch, recorder)
+        p.choices.set_mixture([torch.softmax(alpha, 0) for alpha in p.alphas])
+        wanted = torch.autograd.grad(p.losses(p.batch)["classification"], p.alphas)
+        for gradient, own in zip(recorder.gradients, wanted, strict=True):
+            torch.testing.assert_close(gradient, own)
+        seen.append(torch.cat(recorder.gradients))
+        weight_step(p, optimizer, iteration)
+    assert min(float((a - b).norm() / b.norm()) for a, b in pairwise(seen)) > 0.1
 
 
 def test_clipping_bounds_the_right_set(problem):
