@@ -10,6 +10,7 @@ from fna_lightning.architectures.files import (
     save_architecture,
     save_parts,
 )
+from fna_lightning.architectures.genotype import Chain, Edge, HeadGenotype, TowerGenotype
 from fna_lightning.architectures.kinds import SKIP, Architecture, architecture_from_dict, register_kind
 from fna_lightning.architectures.levels import Level, maps_at, maps_named, pyramid_maps
 from fna_lightning.architectures.mobile import MobileArchitecture, Operation, Stage
@@ -29,6 +30,9 @@ from fna_lightning.architectures.shuffle import Layout, ShuffleArchitecture, Shu
 __all__ = [
     "SKIP",
     "Architecture",
+    "Chain",
+    "Edge",
+    "HeadGenotype",
     "Layout",
     "Level",
     "MobileArchitecture",
@@ -38,6 +42,7 @@ __all__ = [
     "ShuffleArchitecture",
     "ShuffleStage",
     "Stage",
+    "TowerGenotype",
     "architecture_from_dict",
     "architecture_yaml",
     "load_architecture",

@@ -34,7 +34,7 @@ def load_parts(source: str | Path) -> Parts:
     """
     path = _find(source)
     try:
-        return parse_parts(path.read_text(encoding="utf-8-sig"))
+        return parse_parts(path.read_text(encoding="utf-8-sig"), _published)
     except (OSError, UnicodeDecodeError) as error:
         raise ArchitectureError(f"{path}: cannot be read as text ({error})") from error
     except ArchitectureError as error:
@@ -60,6 +60,13 @@ def save_architecture(architecture: Architecture, path: str | Path) -> None:
     """Write `architecture` as YAML, or as its published text where `path` ends in `.txt`."""
     path = Path(path)
     write_text(path, f"{architecture}\n" if path.suffix == ".txt" else architecture_yaml(architecture))
+
+
+def _published(name: str) -> Parts:
+    """What a file may name: no other files, so that reading one reads no second one of somebody's choice."""
+    if name not in published_names():
+        raise ArchitectureError(f"{name[:200]!r} is none of {', '.join(published_names())}")
+    return load_parts(name)
 
 
 def _find(source: str | Path) -> Path:

@@ -6,7 +6,7 @@ in the published text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
@@ -17,14 +17,21 @@ from fna_lightning.errors import ArchitectureError
 Parts = dict[str, Architecture]
 """Architectures by the part of the network that they describe, such as `backbone` and `head`."""
 
+Find = Callable[[str], Parts]
+"""Reads the architectures that a name stands for."""
+
 # What PyYAML lets through, besides its own errors, from values that do not fit their tags and from deep nesting.
 _YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
-def parts_from_dict(data: Mapping[str, Any]) -> Parts:
+def parts_from_dict(data: Mapping[str, Any], find: Find | None = None) -> Parts:
     """Read the plain form of one architecture, or of several under the names of their parts.
 
     That of one may also be somebody else's, see `Architecture.from_published`.
+
+    Args:
+        data: the plain form.
+        find: reads what a part is named by instead, `head: fad`; without it nothing can be named.
 
     Raises:
         ArchitectureError: naming the key at fault.
@@ -33,18 +40,28 @@ def parts_from_dict(data: Mapping[str, Any]) -> Parts:
         published = None if "kind" in data else kind.from_published(data)
         if published is not None:
             return {published.part: published}
-    if "kind" in data or not data or not all(isinstance(value, Mapping) for value in data.values()):
+    forms = Mapping if find is None else (Mapping, str)
+    if "kind" in data or not data or not all(isinstance(value, forms) for value in data.values()):
         architecture = architecture_from_dict(data)
         return {architecture.part: architecture}
     parts = {}
     for name, value in data.items():
         try:
-            parts[name] = architecture_from_dict(value)
+            parts[name] = (
+                _named(value, name, find) if find and isinstance(value, str) else architecture_from_dict(value)
+            )
         except ArchitectureError as error:
             raise ArchitectureError(f"{str(name)[:40]}: {error}") from error
         if parts[name].part != name:
             raise ArchitectureError(f"{name}: is the architecture of a {parts[name].part}, not of a {name}")
     return parts
+
+
+def _named(source: str, part: str, find: Find) -> Architecture:
+    found = find(source)
+    if part not in found:
+        raise ArchitectureError(f"{source} holds the architecture of a {' and a '.join(found)}, of no {part}")
+    return found[part]
 
 
 def parts_to_dict(parts: Mapping[str, Architecture]) -> dict[str, Any]:
@@ -65,11 +82,15 @@ def parts_text(parts: Mapping[str, Architecture]) -> str:
     return "".join(f"{architecture}\n" for architecture in parts.values())
 
 
-def parse_parts(text: str) -> Parts:
+def parse_parts(text: str, find: Find | None = None) -> Parts:
     """Read architectures from published text forms or from YAML.
 
     Published forms are those of the registered kinds, such as FNA's and NAA's `net_config`,
     `[[32, 16], ['k3_e1'], 1]|...`.
+
+    Args:
+        text: in one of these.
+        find: see `parts_from_dict`.
 
     Raises:
         ArchitectureError: where the text is none of these; it names the place.
@@ -88,7 +109,7 @@ def parse_parts(text: str) -> Parts:
         raise ArchitectureError(f"{line}is neither YAML nor {_text_forms()} ({reason})") from error
     if not isinstance(data, Mapping):
         raise ArchitectureError(f"{text.strip()[:60]!r} is neither an architecture in YAML nor {_text_forms()}")
-    return parts_from_dict(data)
+    return parts_from_dict(data, find)
 
 
 def _require_single_keys(node: yaml.Node | None) -> None:

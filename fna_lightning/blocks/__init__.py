@@ -1,5 +1,6 @@
 """The layers that networks are made of."""
 
+from fna_lightning.blocks.chains import build_chain
 from fna_lightning.blocks.freezing import freeze
 from fna_lightning.blocks.map_names import MapName
 from fna_lightning.blocks.mobile import SEARCHED_NORM, ConvNorm, InvertedResidual, Norm, initialise
@@ -9,6 +10,13 @@ from fna_lightning.blocks.normalize import IMAGENET_MEAN, IMAGENET_STD, Normaliz
 from fna_lightning.blocks.shuffle import BlockPlan, ShuffleBlock, build_shuffle_stages, initialise_shuffle
 from fna_lightning.blocks.staged import StagedNetwork
 from fna_lightning.blocks.statistics import reestimate_statistics, untracked, without_synchronisation
+from fna_lightning.blocks.towers import (
+    GenotypeTowers,
+    PlainTowers,
+    Towers,
+    build_plain_towers,
+    build_towers,
+)
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -17,17 +25,23 @@ __all__ = [
     "Backbone",
     "BlockPlan",
     "ConvNorm",
+    "GenotypeTowers",
     "InvertedResidual",
     "MapName",
     "Network",
     "Norm",
     "Normalize",
+    "PlainTowers",
     "Repeated",
     "ShuffleBlock",
     "StagePlan",
     "StagedNetwork",
+    "Towers",
+    "build_chain",
     "build_mobile_stages",
+    "build_plain_towers",
     "build_shuffle_stages",
+    "build_towers",
     "freeze",
     "initialise",
     "initialise_shuffle",

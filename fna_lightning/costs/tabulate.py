@@ -8,10 +8,11 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from fna_lightning.choices import Choice, Choices, ValueChoice
+from fna_lightning.choices import Choice, Choices
 from fna_lightning.costs.counter import METERS, Meter, on_meta
 from fna_lightning.costs.knapsack import Term
 from fna_lightning.costs.table import CostTable, Quantity
@@ -27,8 +28,9 @@ def tabulate(
     """Count what every choice of `network` may cost, for one image of `input_size` (H, W), computing nothing.
 
     The network runs on the meta device until every candidate has been on a path. What it costs is read around
-    each `scope`: a choice that is called, or a module that reads numbers; one that runs on several maps costs
-    their sum. Where a scope depends on several choices, as a sliced convolution on its input's and its output's
+    each `scope`: a choice that is called, or a module that reads choices; one that runs on several maps costs
+    their sum. In place of a module with a method `counted_as`, which keeps what its derived form lacks, what that
+    gives is run. Where a scope depends on several choices, as a sliced convolution on its input's and its output's
     channels, every combination of them is counted.
 
     Args:
@@ -40,7 +42,7 @@ def tabulate(
     Raises:
         ConfigError: where a scope depends on so many choices that its combinations cannot be counted.
     """
-    shell = on_meta(network).eval()
+    shell = _as_counted(on_meta(network)).eval()
     choices = Choices(shell)
     numbers = {id(choice): number for number, choice in enumerate(choices)}
     scopes = list(_scopes(shell))
@@ -67,13 +69,28 @@ def tabulate(
     return CostTable(quantity, fixed, choices.sizes, terms, choices.decisions)
 
 
+def _as_counted(module: nn.Module) -> nn.Module:
+    """The module, on the meta device, with all that `counted_as` gives in its place."""
+    if (counted := getattr(module, "counted_as", None)) is not None:
+        with torch.device("meta"):
+            return counted()
+    for name, child in module.named_children():
+        setattr(module, name, _as_counted(child))
+    return module
+
+
+def _is_read(module: nn.Module) -> bool:
+    """Whether it is a choice without layers of its own, by which others compute: it costs nothing itself."""
+    return isinstance(module, Choice) and next(module.children(), None) is None
+
+
 def _scopes(module: nn.Module) -> Iterator[nn.Module]:
     """The outermost modules whose cost depends on choices, each once."""
-    if isinstance(module, ValueChoice):
+    if _is_read(module):
         return
     # What only keeps modules together is never called, and costs nothing itself.
     computes = not isinstance(module, (nn.ModuleList, nn.ModuleDict))
-    reads = computes and any(isinstance(child, ValueChoice) for child in module.children())
+    reads = computes and any(_is_read(child) for child in module.children())
     if isinstance(module, Choice) or reads:
         yield module
         return

@@ -2,7 +2,8 @@
 
 import fna_lightning.remapping.mobile
 import fna_lightning.remapping.resnet
-import fna_lightning.remapping.shuffle  # noqa: F401 - registers its rules, as those above
+import fna_lightning.remapping.shuffle
+import fna_lightning.remapping.towers  # noqa: F401 - registers its rules, as those above
 from fna_lightning.remapping.beside import differences, seed_network, with_moments
 from fna_lightning.remapping.channels import ChannelMap
 from fna_lightning.remapping.placing import place_seed, place_supernet

@@ -15,6 +15,7 @@ from fna_lightning.remapping.channels import ChannelMap
 from fna_lightning.remapping.pairing import Names, hidden_map, move, names_of, pairs
 from fna_lightning.remapping.plan import Computed, Move, Plan, chosen_layers, plan_from_seed
 from fna_lightning.remapping.refit import Refit, refit
+from fna_lightning.remapping.report import ZERO
 from fna_lightning.remapping.strategies import Strategy
 from fna_lightning.supernets import MobileSupernet
 
@@ -113,5 +114,5 @@ class _Blocks:
 
 def _silent(project: Move, channels: int) -> Move:
     """The end of a residual block that begins as an identity, from which its norm's scale learns first."""
-    zero = Computed(torch.zeros(channels), "zero")
+    zero = Computed(torch.zeros(channels), ZERO)
     return replace(project, computed={**project.computed, ("norm", "weight"): zero, ("norm", "bias"): zero})

@@ -29,6 +29,8 @@ _VECTORS: tuple[tuple[Literal["conv", "norm"], str], ...] = (
 
 Placed = dict[str, tuple[str, Tensor]]
 """Target tensor -> (source tensor's name, the remapped value)."""
+NO_SOURCE = ""
+"""In place of that name: the tensor is zero for want of a source."""
 
 
 def place_seed(plan: Plan, seed: Seed, own: Mapping[str, Tensor], strategy: Strategy) -> Placed:
@@ -81,17 +83,24 @@ def place_supernet(target: nn.Module, supernet_state: Mapping[str, Tensor]) -> P
                 sources[f"{layer}.{name}"] = f"{prefix}.{name}"
     placed: Placed = {}
     for name, source in sources.items():
-        if source not in supernet_state:
-            if source != name and _is_of_norm(target, name):
-                continue
-            raise CheckpointError(f"the supernet lacks {source}: was this architecture found in it?")
-        value = supernet_state[source]
-        if value.shape != own[name].shape:
-            raise CheckpointError(
-                f"the supernet's {source} is {tuple(value.shape)}, the target's {tuple(own[name].shape)}"
-            )
-        placed[name] = (source, value.clone())
+        if source not in supernet_state and source != name and _is_of_norm(target, name):
+            continue
+        placed[name] = (source, taken(source, supernet_state, own[name].shape))
     return placed
+
+
+def taken(source: str, supernet_state: Mapping[str, Tensor], shape: torch.Size) -> Tensor:
+    """A copy of a supernet's tensor, which the target has in this shape.
+
+    Raises:
+        CheckpointError: where there is none, or it has another shape.
+    """
+    if source not in supernet_state:
+        raise CheckpointError(f"the supernet lacks {source}: was this architecture found in it?")
+    value = supernet_state[source]
+    if value.shape != shape:
+        raise CheckpointError(f"the supernet's {source} is {tuple(value.shape)}, the target's {tuple(shape)}")
+    return value.clone()
 
 
 def place_weight(

@@ -11,9 +11,9 @@ from fna_lightning.backbones import build_backbone
 from fna_lightning.blocks import Backbone
 from fna_lightning.checkpoints import Seed
 from fna_lightning.errors import CheckpointError
-from fna_lightning.remapping.placing import Placed, place_seed, place_supernet
+from fna_lightning.remapping.placing import NO_SOURCE, Placed, place_seed, place_supernet
 from fna_lightning.remapping.plan import no_rule, plan_from_seed
-from fna_lightning.remapping.report import OWN, TAKEN, Entry, RemapReport
+from fna_lightning.remapping.report import OWN, TAKEN, ZERO, Entry, RemapReport
 from fna_lightning.remapping.strategies import strategy_named
 
 
@@ -90,6 +90,8 @@ def _entry(
     if name not in placed:
         return Entry(name, tuple(own.shape), "", (), OWN)
     source, _ = placed[name]
+    if source == NO_SOURCE:
+        return Entry(name, tuple(own.shape), "", (), ZERO)
     shape = next(state[source].shape for state in states if source in state)
     how = computed or (TAKEN if shape == own.shape else "resized")
     return Entry(name, tuple(own.shape), source, tuple(shape), how)

@@ -15,6 +15,7 @@ from fna_lightning.files import write_text
 
 OWN = "own initialisation"
 TAKEN = "copied"
+ZERO = "zero"
 MAPS = "maps.csv"
 
 

@@ -76,17 +76,18 @@ def make(config: DictConfig, **arguments: Any) -> Any:
 def resolve_parts(config: DictConfig) -> Parts:
     """The architectures of the network's parts, put into `config` as data, so that the saved one is complete.
 
+    A part may be a name, a file or a run directory: `architecture.head=fad`.
+
     Raises:
         UserError: where they cannot be read.
         ConfigError: where there is none of the backbone.
     """
     node = config.architecture
-    if "path" in node:
-        parts = load_parts(node.path)
+    data = cast("Mapping[str, Any]", OmegaConf.to_container(node))
+    parts = load_parts(node.path) if "path" in node else parts_from_dict(data, load_parts)
+    if "kind" not in node and any(isinstance(value, str) for value in data.values()):
         with open_dict(config):
             config.architecture = parts_to_dict(parts)
-    else:
-        parts = parts_from_dict(cast("Mapping[str, Any]", OmegaConf.to_container(node)))
     if "backbone" not in parts:
         raise ConfigError(f"architecture: holds that of a {' and a '.join(parts)} alone; add the backbone's")
     return parts

@@ -3,5 +3,15 @@
 from fna_lightning.supernets.build import build_supernet
 from fna_lightning.supernets.mobile import FNA_CANDIDATES, MobileSpace, MobileSupernet
 from fna_lightning.supernets.shuffle import ShuffleSpace, ShuffleSupernet
+from fna_lightning.supernets.towers import TowerSpace, TowerSupernet
 
-__all__ = ["FNA_CANDIDATES", "MobileSpace", "MobileSupernet", "ShuffleSpace", "ShuffleSupernet", "build_supernet"]
+__all__ = [
+    "FNA_CANDIDATES",
+    "MobileSpace",
+    "MobileSupernet",
+    "ShuffleSpace",
+    "ShuffleSupernet",
+    "TowerSpace",
+    "TowerSupernet",
+    "build_supernet",
+]

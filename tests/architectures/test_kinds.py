@@ -98,7 +98,7 @@ def test_several_parts(tmp_path, mobilenet, backbone):
         ("tail: {kind: plain, widths: [3]}", "tail: is the architecture of a backbone, not of a tail"),
         ("backbone: {kind: plain, widths: [3]}\nseed: 3", "kind None is unknown"),
         ("widths: 3 4\n[[8, 8], ['k3_e1'], 1]", "two architectures of a backbone: leave one out"),
-        ("neither", "neither an architecture in YAML nor a net_config or .*a list of widths or a Genotype"),
+        ("neither", "neither an architecture in YAML nor .*a net_config or .*a list of widths or a Graph"),
         ("{}", "kind None is unknown"),
     ],
 )
@@ -200,4 +200,4 @@ def test_report(tmp_path):
     page = write_report(tmp_path, "Run").read_text()
     assert 'alt="Architecture 1"' in page
     assert 'alt="Architecture 2"' in page
-    assert "Genotype(normal" in page
+    assert "Graph(normal" in page

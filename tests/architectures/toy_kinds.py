@@ -60,12 +60,12 @@ class GraphArchitecture(Architecture):
 
     kind: ClassVar[str] = "graph"
     part: ClassVar[str] = "head"
-    text_form: ClassVar[str] = "a Genotype"
+    text_form: ClassVar[str] = "a Graph"
 
     towers: tuple[str, str]
 
     def __str__(self):
-        return "\n".join(f"Genotype(normal=[({name!r}, 0)], normal_concat=range(2, 5))" for name in self.towers)
+        return "\n".join(f"Graph(normal=[({name!r}, 0)])" for name in self.towers)
 
     def to_dict(self):
         return {"kind": self.kind, "towers": list(self.towers)}
@@ -76,7 +76,7 @@ class GraphArchitecture(Architecture):
 
     @classmethod
     def recognises(cls, line):
-        return line.startswith("Genotype(")
+        return line.startswith("Graph(")
 
     @classmethod
     def from_text(cls, text):

@@ -14,7 +14,13 @@ from torch import nn
 from tower import PyramidClassifier, TowerArchitecture, TowerSpace
 from widths import WidthArchitecture, WidthSpace
 
-from fna_lightning.architectures import Architecture, MobileArchitecture, ResNetArchitecture, parse_architecture
+from fna_lightning.architectures import (
+    Architecture,
+    MobileArchitecture,
+    ResNetArchitecture,
+    load_architecture,
+    parse_architecture,
+)
 from fna_lightning.backbones import Classifier, build_backbone
 from fna_lightning.blocks import Network
 from fna_lightning.choices import Choices
@@ -121,6 +127,7 @@ ARCHITECTURES: list[Architecture] = [
     WidthArchitecture((4, 6)),
     ResNetArchitecture("basic", (1, 1, 1, 1)),
     ResNetArchitecture("bottleneck", (1, 2, 1, 1), 4, 8),
+    load_architecture("fad"),
 ]
 
 

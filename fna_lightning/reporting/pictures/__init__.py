@@ -8,6 +8,7 @@ from fna_lightning.reporting.pictures.architecture import draw_architecture, has
 from fna_lightning.reporting.pictures.candidates import draw_candidates
 from fna_lightning.reporting.pictures.curves import draw_curves
 from fna_lightning.reporting.pictures.detections import draw_detections
+from fna_lightning.reporting.pictures.genotype import draw_genotype
 from fna_lightning.reporting.pictures.mobile import draw_mobile
 from fna_lightning.reporting.pictures.pareto import draw_pareto, pareto_front
 from fna_lightning.reporting.pictures.segmentations import draw_class_scores, draw_segmentations
@@ -21,6 +22,7 @@ __all__ = [
     "draw_class_scores",
     "draw_curves",
     "draw_detections",
+    "draw_genotype",
     "draw_mobile",
     "draw_pareto",
     "draw_segmentations",
