@@ -17,7 +17,7 @@ from fna_lightning.detectors.base import Detections, Detector, feature_maps
 from fna_lightning.detectors.fpn import build_fpn
 from fna_lightning.detectors.heads import build_head_towers
 from fna_lightning.detectors.locations import assign_locations, decode, giou, location_grid
-from fna_lightning.detectors.plain_towers import prediction_conv
+from fna_lightning.detectors.plain_towers import PlainTowers, prediction_conv
 from fna_lightning.detectors.postprocess import Selection, best_candidates, suppress_batch
 from fna_lightning.distributed import mean_over_ranks
 
@@ -98,9 +98,11 @@ class FCOS(Detector):
         self.strides = (*strides, strides[-1] * 2, strides[-1] * 4)
         init = partial(nn.init.kaiming_uniform_, a=1)
         self.fpn = build_fpn(channels, fpn_channels, p6_from_pyramid=True, p7_relu=True, init=init)
-        towers = build_head_towers(head, fpn_channels, tower_channels, tower_cells, head_depth)
+        if head is None:
+            towers: nn.Module = PlainTowers(fpn_channels, head_depth)
+        else:
+            towers = build_head_towers(head, fpn_channels, tower_channels, tower_cells)
         self.head = FCOSHead(towers, fpn_channels, num_classes, len(self.strides))
-        self.has_searched_head = head is not None
         self.center_radius = center_radius
         self.focal_alpha = focal_alpha
         self.focal_gamma = focal_gamma
@@ -113,7 +115,8 @@ class FCOS(Detector):
 
     def parts(self) -> dict[str, nn.Module]:
         """See `Network.parts`: with the towers, where they were given."""
-        return {**super().parts(), "head": self.head.towers} if self.has_searched_head else super().parts()
+        towers = self.head.towers
+        return super().parts() | ({} if isinstance(towers, PlainTowers) else {"head": towers})
 
     def forward(self, images: Tensor) -> LocationOutputs:
         """Predict for (N, 3, H, W) images on [0, 255]; best with H, W divisible by 32."""
