@@ -15,7 +15,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from recipes import EXPERIMENTS, entry_of
 
-from fna_lightning.architectures import architecture_from_dict, save_parts
+from fna_lightning.architectures import (
+    ResNetArchitecture,
+    architecture_from_dict,
+    load_architecture,
+    save_architecture,
+    save_parts,
+)
 from fna_lightning.backbones import build_backbone
 from fna_lightning.data import (
     CityscapesDataModule,
@@ -126,15 +132,15 @@ def weights(torchvision_net, tmp_path_factory):
 
 @pytest.fixture
 def run(sets, weights, tmp_path, monkeypatch):
-    """run(experiment) -> its directory, after a run that is small enough; of ShuffleNets a small one."""
+    """run(experiment) -> its directory, after a run that is small enough; with a small network of the kind."""
     monkeypatch.chdir(tmp_path)
 
     def start_small(experiment):
         entry, recipe = entry_of(experiment), [f"experiment={experiment}"]
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             config = compose(entry, recipe)
-            if config.architecture.kind == "shuffle":
-                recipe.append("architecture=shufflenet_small")
+            if small := smaller(config.architecture):
+                recipe += small
                 config = compose(entry, recipe)
         config.paths.output = "run"
         module = resolve_target("data", config.data._target_)
@@ -150,14 +156,29 @@ def run(sets, weights, tmp_path, monkeypatch):
     return start_small
 
 
+def smaller(node):
+    """Settings of an architecture to be trained in its place, where it is a large one."""
+    if node.kind == "shuffle":
+        return ["architecture=shufflenet_small"]
+    if node.kind != "resnet":
+        return []
+    small = ResNetArchitecture(node.block, (1, 1, 1, 1), node.groups, node.width_per_group)
+    save_architecture(small, "net.yaml")
+    return ["architecture=file", "architecture.path=net.yaml"]
+
+
 def seed_of(node, mobilenet):
     """Settings of a seed: MobileNetV2 for recipes of its kind, else random weights of the recipe's own network."""
-    architecture = architecture_from_dict(OmegaConf.to_container(node))
+    architecture = load_architecture(node.path) if "path" in node else plain(node)
     if architecture.kind == "mobile":
         return {"seed.weights": mobilenet}
     save_parts({"backbone": architecture}, Path("seed"))
     torch.save(build_backbone(architecture).state_dict(), "seed/weights.pth")
     return {"seed.weights": "seed/weights.pth", "seed.architecture": "seed/architecture.yaml"}
+
+
+def plain(node):
+    return architecture_from_dict(OmegaConf.to_container(node))
 
 
 def has_key(config, key):
