@@ -351,11 +351,55 @@ DEEPLAB = {
     "remap.strategy": "fna",
     "remap.source": "seed",
 }
+# FAD, FCOS on COCO: spec FAD 5.
+FAD = {
+    "detector._target_": "fna_lightning.detectors.FCOS",
+    "detector.strides": [8, 16, 32],
+    "detector.fpn_channels": 256,
+    "detector.head_depth": 4,
+    "detector.tower_channels": 96,
+    "detector.tower_cells": 2,
+    "detector.center_radius": 1.5,
+    "detector.focal_alpha": 0.25,
+    "detector.focal_gamma": 2.0,
+    "detector.giou_smoothing": 1.0,
+    "detector.score_threshold": 0.05,
+    "detector.nms_threshold": 0.6,
+    "detector.candidates_per_level": 1000,
+    "detector.max_detections": 100,
+    "optimizer._target_": "torch.optim.SGD",
+    "optimizer.lr": 0.01,
+    "optimizer.momentum": 0.9,
+    "optimizer.weight_decay": 1e-4,
+    "schedule.gamma": 0.1,
+    "schedule.warmup": "constant",
+    "schedule.warmup_steps": 500,
+    "schedule.warmup_factor": 1 / 3,
+    "parameters.norm_decay": True,
+    "parameters.head_lr_factor": 1.0,
+    "parameters.bias_lr_factor": 2,
+    "parameters.bias_decay": False,
+    "parameters.frozen_stages": 2,
+    "parameters.frozen_norms": True,
+    "clip": None,
+    "trainer.max_epochs": 12,
+    "data.batch_size": 2,
+    "data.short_side": 800,
+    "data.long_side": 1333,
+    "data.train_short_sides": None,
+    "data.flip": 0.5,
+    "data.pad": 32,
+    "cost.input_size": [800, 1344],
+}
+FAD_LONGER = FAD | {"trainer.max_epochs": 24, "data.train_short_sides": [640, 800]}
 
 
 @pytest.mark.parametrize(
     ("experiment", "numbers"),
     [
+        ("fad/fcos_r50_coco", FAD),
+        ("fad/fcos_r101_coco", FAD_LONGER),
+        ("fad/fcos_x101_coco", FAD_LONGER | {"detector.tower_channels": 128}),
         ("fna/retinanet_coco_search", SEARCH | BOTH),
         ("fna/retinanet_coco", TRAIN | BOTH),
         ("fna/ssdlite_coco_search", SSDLITE_SEARCH | SSDLITE),
@@ -381,6 +425,14 @@ def test_iterations_of_deeplabs_recipe():
     assert passes * pictures / 16 == pytest.approx(100_000, rel=0.01)
     epoch = int(pictures * (1 - search.search.share)) // search.data.batch_size
     assert search.search.schedule.warmup_steps == 5 * epoch
+
+
+@pytest.mark.parametrize(("experiment", "thousands"), [("r50", (60, 80, 90)), ("r101", (120, 160, 180)),
+                                                       ("x101", (120, 160, 180))])  # fmt: skip
+def test_iterations_of_fads_recipes(experiment, thousands):
+    config, epoch = recipe(f"fad/fcos_{experiment}_coco"), 118_287 // 16
+    ends = [*config.schedule.milestones, config.trainer.max_epochs]
+    assert [end * epoch / 1000 for end in ends] == pytest.approx(thousands, rel=0.015)
 
 
 def test_all_gpus():
