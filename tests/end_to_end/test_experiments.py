@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import math
+import shutil
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,7 @@ from fna_lightning.data import (
     ShapesClassificationDataModule,
     ShapesDetectionDataModule,
     ShapesSegmentationDataModule,
+    VocDataModule,
 )
 from fna_lightning.files import CONF_DIR
 from fna_lightning.targets import resolve_target
@@ -98,6 +100,14 @@ def sets(tmp_path_factory):
             "data.val_images": coco.val_images,
             "data.size": [SIDE, SIDE],
         },
+        "voc": {
+            "data.root": voc(root, coco),
+            "data.train_sets": "[train]",
+            "data.val_sets": "[val]",
+            "data.classes": "[circle,square,triangle,star]",
+            "data.one_based": False,
+            "data.size": [SIDE, SIDE],
+        },
         "segmentation": {"data.root": root / "segmentation", "data.crop": [SIDE, SIDE]},
         "streets": {"data.root": streets(root), "data.resize": "null", "data.crop": [SIDE, SIDE]},
         "classification": {
@@ -108,6 +118,36 @@ def sets(tmp_path_factory):
             "data.resize": SIDE,
         },
     }
+
+
+def voc(root, coco):
+    """The generated detection set in the layout of Pascal VOC."""
+    year = root / "voc"
+    for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        (year / folder).mkdir(parents=True)
+    for split, file, pictures in (
+        ("train", coco.train_annotation_file, coco.train_images),
+        ("val", coco.val_annotation_file, coco.val_images),
+    ):
+        content = json.loads(file.read_text())
+        names = {category["id"]: category["name"] for category in content["categories"]}
+        for image in content["images"]:
+            boxes = [each for each in content["annotations"] if each["image_id"] == image["id"]]
+            stem, ending = f"{split}_{image['id']}", Path(image["file_name"]).suffix
+            shutil.copy(pictures / image["file_name"], year / "JPEGImages" / f"{stem}{ending}")
+            objects = "".join(voc_object(names[each["category_id"]], *each["bbox"]) for each in boxes)
+            size = f"<size><width>{image['width']}</width><height>{image['height']}</height></size>"
+            text = f"<annotation><filename>{stem}{ending}</filename>{size}{objects}</annotation>"
+            (year / "Annotations" / f"{stem}.xml").write_text(text)
+        lines = [f"{split}_{image['id']}" for image in content["images"]]
+        (year / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(lines))
+    return year
+
+
+def voc_object(name, left, top, width, height):
+    sides = {"xmin": left, "ymin": top, "xmax": left + width, "ymax": top + height}
+    box = "".join(f"<{side}>{value}</{side}>" for side, value in sides.items())
+    return f"<object><name>{name}</name><difficult>0</difficult><bndbox>{box}</bndbox></object>"
 
 
 def streets(root):
@@ -144,7 +184,8 @@ def run(sets, weights, tmp_path, monkeypatch):
                 config = compose(entry, recipe)
         config.paths.output = "run"
         module = resolve_target("data", config.data._target_)
-        settings = {**SMALL, **sets["streets" if module is CityscapesDataModule else module.kind]}
+        layout = {CityscapesDataModule: "streets", VocDataModule: "voc"}.get(module, module.kind)
+        settings = {**SMALL, **sets[layout]}
         if has_key(config, "search.generations"):
             settings |= FEW
         if OmegaConf.is_missing(config.seed, "weights"):
