@@ -391,6 +391,45 @@ FAD = {
     "data.pad": 32,
     "cost.input_size": [800, 1344],
 }
+# Its search on Pascal VOC: spec FAD 3.2.
+FAD_SEARCH = {
+    **{key: value for key, value in FAD.items() if key.startswith(("detector.", "parameters."))},
+    "detector.tower_cells": 1,
+    "space.nodes": 3,
+    "space.dilation_3": False,
+    "search.share": 0,
+    "search.warmup_epochs": 0,
+    "search.weight_steps": 1,
+    "search.weights_on": "mixture",
+    "search.order": 1,
+    "search.derive": "raw",
+    "search.temperature": 1.0,
+    "search.clip_weights": 20,
+    "search.clip_architecture": None,
+    "search.weights._target_": "torch.optim.SGD",
+    "search.weights.lr": 0.004,
+    "search.weights.momentum": 0.9,
+    "search.weights.weight_decay": 1e-4,
+    "search.schedule.gamma": 0.1,
+    "search.schedule.warmup": "linear",
+    "search.schedule.warmup_steps": 500,
+    "search.schedule.warmup_factor": 1 / 3,
+    "search.architecture._target_": "torch.optim.Adam",
+    "search.architecture.lr": 3e-4,
+    "search.architecture.betas": [0.5, 0.999],
+    "search.architecture.weight_decay": 1e-3,
+    "cost.weight": 0.0,
+    "cost.input_size": [416, 704],
+    "trainer.max_epochs": 6,
+    "data.train_sets": ["VOC2012/train", "VOC2012/val"],
+    "data.difficult": False,
+    "data.one_based": True,
+    "data.short_side": 416,
+    "data.long_side": 693,
+    "data.flip": 0.5,
+    "data.pad": 32,
+    "data.batch_size": 4,
+}
 FAD_LONGER = FAD | {"trainer.max_epochs": 24, "data.train_short_sides": [640, 800]}
 
 
@@ -398,6 +437,7 @@ FAD_LONGER = FAD | {"trainer.max_epochs": 24, "data.train_short_sides": [640, 80
     ("experiment", "numbers"),
     [
         ("fad/fcos_r50_coco", FAD),
+        ("fad/fcos_voc_search", FAD_SEARCH),
         ("fad/fcos_r101_coco", FAD_LONGER),
         ("fad/fcos_x101_coco", FAD_LONGER | {"detector.tower_channels": 128}),
         ("fna/retinanet_coco_search", SEARCH | BOTH),
@@ -433,6 +473,12 @@ def test_iterations_of_fads_recipes(experiment, thousands):
     config, epoch = recipe(f"fad/fcos_{experiment}_coco"), 118_287 // 16
     ends = [*config.schedule.milestones, config.trainer.max_epochs]
     assert [end * epoch / 1000 for end in ends] == pytest.approx(thousands, rel=0.015)
+
+
+def test_iterations_of_fads_search():
+    config, epoch = recipe("fad/fcos_voc_search"), 11_540 // 4
+    ends = [*config.search.schedule.milestones, config.trainer.max_epochs]
+    assert [end * epoch for end in ends] == pytest.approx([12_500, 17_500], rel=0.015)
 
 
 def test_all_gpus():
