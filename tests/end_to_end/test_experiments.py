@@ -198,24 +198,33 @@ def run(sets, weights, tmp_path, monkeypatch):
 
 
 def smaller(node):
-    """Settings of an architecture to be trained in its place, where it is a large one."""
-    if node.kind == "shuffle":
+    """Settings of a backbone to be trained in its place, where it is a large one."""
+    large = backbone_of(node)
+    if large.kind == "shuffle":
         return ["architecture=shufflenet_small"]
-    if node.kind != "resnet":
+    if large.kind != "resnet":
         return []
-    small = ResNetArchitecture(node.block, (1, 1, 1, 1), node.groups, node.width_per_group)
+    small = ResNetArchitecture(large.block, (1, 1, 1, 1), large.groups, large.width_per_group)
     save_architecture(small, "net.yaml")
+    if "backbone" in node:  # beside a head
+        return ["architecture.backbone=net.yaml"]
     return ["architecture=file", "architecture.path=net.yaml"]
 
 
 def seed_of(node, mobilenet):
     """Settings of a seed: MobileNetV2 for recipes of its kind, else random weights of the recipe's own network."""
-    architecture = load_architecture(node.path) if "path" in node else plain(node)
+    architecture = backbone_of(node)
     if architecture.kind == "mobile":
         return {"seed.weights": mobilenet}
     save_parts({"backbone": architecture}, Path("seed"))
     torch.save(build_backbone(architecture).state_dict(), "seed/weights.pth")
     return {"seed.weights": "seed/weights.pth", "seed.architecture": "seed/architecture.yaml"}
+
+
+def backbone_of(node):
+    """Its architecture, whether it is given as data, by a file or by a name."""
+    part = node.get("path") or node.get("backbone", node)
+    return load_architecture(part) if isinstance(part, str) else plain(part)
 
 
 def plain(node):
