@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
     ChainedScheduler,
+    ConstantLR,
     CosineAnnealingLR,
     LinearLR,
     LRScheduler,
@@ -25,14 +27,19 @@ def multistep(
     gamma: float = 0.1,
     warmup_steps: int = 0,
     warmup_factor: float = 1 / 3,
+    warmup: Literal["linear", "constant"] = "linear",
 ) -> LRScheduler:
-    """Multiply by `gamma` at each of `milestones` (epochs), after a linear warm-up from `warmup_factor`."""
+    """Multiply by `gamma` at each of `milestones` (epochs), after a warm-up.
+
+    It is linear from `warmup_factor` to 1, or constant at that factor (FCOS, FAD) until it ends.
+    """
     steps = [round(epoch * steps_per_epoch) for epoch in milestones]
     scheduler = MultiStepLR(optimizer, steps, gamma)
     if warmup_steps == 0:
         return scheduler
     # Both multiply the current rate, so that chaining gives their product; milestones count from the start.
-    return ChainedScheduler([scheduler, LinearLR(optimizer, warmup_factor, total_iters=warmup_steps)], optimizer)
+    rise = LinearLR if warmup == "linear" else ConstantLR
+    return ChainedScheduler([scheduler, rise(optimizer, warmup_factor, total_iters=warmup_steps)], optimizer)
 
 
 def cosine(

@@ -58,6 +58,6 @@ class Schedule(Built):
     given: ClassVar[tuple[str, ...]] = ("optimizer", "steps_per_epoch", "epochs")
 
     warmup_steps: Count
-    """Iterations of linear growth at the start."""
+    """Iterations at the start with a lower rate."""
     warmup_factor: Annotated[float, Limit(lambda factor: 0 < factor <= 1, "above 0, at most 1")]
     """Share of the learning rate with which it starts."""

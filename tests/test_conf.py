@@ -3,11 +3,10 @@
 import re
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from recipes import EXPERIMENTS, entry_of
+from recipes import EXPERIMENTS, composed, entry_of, numbers_of, recipe
 
 from fna_lightning.files import CONF_DIR
 from fna_lightning.runs import build
@@ -27,27 +26,6 @@ GROUPS = (
     "schedule",
 )
 GIVEN = ("+data.root=somewhere", "+seed.weights=seed.pth")
-
-
-def composed(entry, *overrides, resolve=True):
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose(entry, list(overrides), return_hydra_config=False)
-    config.paths.output = "run"
-    if resolve:
-        OmegaConf.resolve(config)
-    return config
-
-
-def recipe(experiment):
-    entry = entry_of(experiment)
-    given = ["++data.root=somewhere", "++seed.weights=seed.pth"]
-    return composed(entry, f"experiment={experiment}", *given, *supernet(experiment))
-
-
-def supernet(experiment):
-    """The run directory that a recipe needs which goes on from another search's supernet."""
-    config = composed(entry_of(experiment), f"experiment={experiment}", resolve=False)
-    return ["search.supernet=run"] if "search.supernet" in OmegaConf.missing_keys(config) else []
 
 
 def targets(node):
@@ -366,12 +344,7 @@ DEEPLAB = {
     ],
 )
 def test_numbers_of_the_paper(experiment, numbers):
-    config = recipe(experiment)
-    found = {key: OmegaConf.select(config, key) for key in numbers}
-    plain = {
-        key: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value for key, value in found.items()
-    }
-    assert plain == numbers
+    assert numbers_of(recipe(experiment), numbers) == numbers
 
 
 def test_iterations_of_deeplabs_recipe():

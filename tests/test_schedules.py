@@ -42,6 +42,16 @@ def test_multistep(steps, factor):
     assert found == pytest.approx(wanted, rel=1e-9)
 
 
+def test_a_constant_warmup():
+    """FAD: a third for 500 iterations."""
+    found = rates(multistep, milestones=[2, 11], warmup_steps=500, warmup_factor=1 / 3, warmup="constant")
+    wanted = [
+        0.02 * (1 / 3 if step < 500 else 1) * 0.1 ** ((step >= 2 * STEPS) + (step >= 11 * STEPS))
+        for step in range(STEPS * EPOCHS)
+    ]
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
 def test_numbers_of_the_paper():
     found = rates(multistep, base=0.05, milestones=[8, 11], warmup_steps=500)
     places = {0: 0.05 / 3, 250: 0.05 * 2 / 3, 500: 0.05, 1599: 0.05, 1600: 0.005, 2199: 0.005, 2200: 0.0005}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
@@ -47,11 +48,11 @@ def build_fpn(
     p6_from_pyramid: bool = False,
     p7_relu: bool = False,
     norm: bool = False,
+    init: Callable[[Tensor], Any] = nn.init.xavier_uniform_,
 ) -> FeaturePyramidNetwork:
     """RetinaNet's pyramid in FNA's form (spec FNA 6.1): five levels from three maps.
 
-    1x1 laterals with bias, nearest-neighbour top-down additions, 3x3 outputs, P6 and P7; Xavier-uniform
-    weights, zero biases.
+    1x1 laterals with bias, nearest-neighbour top-down additions, 3x3 outputs, P6 and P7; zero biases.
 
     Args:
         in_channels: channels of the backbone's maps, shallow first.
@@ -59,6 +60,7 @@ def build_fpn(
         p6_from_pyramid: see `P6P7`.
         p7_relu: see `P6P7`.
         norm: batch norms behind laterals, outputs, P6 and P7, in place of biases.
+        init: draws the weights, in place; Xavier-uniform, or Kaiming-uniform with a = 1 (FAD).
 
     Returns:
         A module from the dict of the backbone's maps to the dict of levels, which keeps their names and adds
@@ -69,7 +71,7 @@ def build_fpn(
     fpn = FeaturePyramidNetwork(list(in_channels), out_channels, extra, nn.BatchNorm2d if norm else None)
     for module in fpn.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.xavier_uniform_(module.weight)
+            init(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return fpn

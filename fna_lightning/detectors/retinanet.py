@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from fna_lightning.detectors.anchors import AnchorGrid, octave_sizes
 from fna_lightning.detectors.base import Detections, Detector, feature_maps
 from fna_lightning.detectors.dense import BoxCoding, DenseOutputs
 from fna_lightning.detectors.fpn import build_fpn
+from fna_lightning.detectors.heads import build_head_towers
 from fna_lightning.detectors.matching import assign_batch
 from fna_lightning.detectors.postprocess import Selection, best_candidates, suppress_batch
 from fna_lightning.distributed import mean_over_ranks
@@ -32,7 +34,7 @@ class RetinaNet(Detector):
         fpn_norm: batch norms in the pyramid, P6 and P7 included (DetNAS in mmrazor); FNA and the paper have none.
         p6_from_pyramid: make P6 of P5 (DetNAS), not of the backbone's last map (FNA, mmrazor).
         p7_relu: between P6 and P7 (DetNAS).
-        head_depth: 3x3 convolutions in a tower, before the one that predicts.
+        head_depth: 3x3 convolutions in a plain tower, before the one that predicts.
         anchor_scale: side of the smallest square anchor, in strides.
         scales_per_octave: anchor sizes between one level and the next.
         anchor_ratios: height / width of the anchors.
@@ -49,9 +51,12 @@ class RetinaNet(Detector):
         max_detections: per image.
         mean: see `Detector`.
         std: see `Detector`.
+        head: architecture or space of the two towers before the predictions (spec FAD 6.3); None for plain ones.
+        tower_channels: of the operations inside the cells of `head`.
+        tower_cells: of `head`, in series in a tower.
 
     Raises:
-        ConfigError: a feature map is missing, or there is no class.
+        ConfigError: a feature map is missing, there is no class, or there are no such towers.
     """
 
     def __init__(
@@ -80,6 +85,9 @@ class RetinaNet(Detector):
         max_detections: int = 100,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
+        head: Any = None,
+        tower_channels: int = 96,
+        tower_cells: int = 2,
     ) -> None:
         super().__init__(backbone, num_classes, mean, std)
         self.features = tuple(features or list(backbone.out_channels)[-3:])
@@ -88,7 +96,9 @@ class RetinaNet(Detector):
         self.fpn = build_fpn(channels, fpn_channels, p6_from_pyramid, p7_relu, fpn_norm)
         self.anchors = AnchorGrid(octave_sizes(strides, anchor_scale, scales_per_octave), anchor_ratios, strides)
         self.num_anchors = self.anchors.num_per_cell[0]
-        self.head = build_head(fpn_channels, self.num_anchors, num_classes, head_depth)
+        plain = head is None
+        self.head = build_head(fpn_channels, self.num_anchors, num_classes, head_depth if plain else 0)
+        self.towers = None if plain else build_head_towers(head, fpn_channels, tower_channels, tower_cells)
         self.positive_iou = positive_iou
         self.negative_iou = negative_iou
         self.focal_alpha = focal_alpha
@@ -99,13 +109,19 @@ class RetinaNet(Detector):
         self.selection = Selection(score_threshold, nms_threshold, max_detections)
         self.box_coding = BoxCoding(box_std)
 
+    def parts(self) -> dict[str, nn.Module]:
+        """See `Network.parts`: with the towers, where they were given."""
+        return super().parts() | ({} if self.towers is None else {"head": self.towers})
+
     def forward(self, images: Tensor) -> DenseOutputs:
         """Predict for (N, 3, H, W) images on [0, 255]; best with H, W divisible by 32."""
         maps = self.maps(images)
         levels = list(self.fpn({name: maps[name] for name in self.features}).values())
-        outputs = self.head(levels)
+        pairs = [(level, level) if self.towers is None else self.towers(level) for level in levels]
+        logits = self.head.classification_head([classes for _, classes in pairs])
+        deltas = self.head.regression_head([box for box, _ in pairs])
         anchors = self.anchors([(level.shape[-2], level.shape[-1]) for level in levels])
-        return DenseOutputs(outputs["cls_logits"], outputs["bbox_regression"], anchors)
+        return DenseOutputs(logits, deltas, anchors)
 
     def loss(self, outputs: DenseOutputs, boxes: list[Tensor], labels: list[Tensor]) -> dict[str, Tensor]:
         """Focal and smooth-L1 loss, both summed and divided by the positives of the batch (at least 1).
@@ -152,7 +168,7 @@ class RetinaNet(Detector):
 
 
 def build_head(channels: int, num_anchors: int, num_classes: int, depth: int = 4) -> RetinaNetHead:
-    """Make torchvision's RetinaNet head with towers of any depth.
+    """Make torchvision's RetinaNet head with towers of any depth; of 0 it has the predictions alone.
 
     Weights are drawn from N(0, .01), biases are 0, except that every class starts with a probability of .01:
     bias -ln(99).

@@ -256,7 +256,13 @@ def build_guard(config: DictConfig) -> StepGuard:
 
 def build_groups(config: DictConfig) -> ParameterGroups:
     """What the optimiser of the weights treats in its own way."""
-    return ParameterGroups(config.parameters.norm_decay, config.parameters.head_lr_factor)
+    settings = config.parameters  # that of an older run may lack the rule of biases
+    return ParameterGroups(
+        settings.norm_decay,
+        settings.head_lr_factor,
+        settings.get("bias_lr_factor", 1.0),
+        settings.get("bias_decay", True),
+    )
 
 
 def build_trainer(config: DictConfig, folder: Path, callbacks: list[Callback], **options: Any) -> L.Trainer:

@@ -102,7 +102,7 @@ class Paths(Group):
 class Detector(Built):
     """`detector`: the network around the backbone."""
 
-    given: ClassVar[tuple[str, ...]] = ("backbone", "num_classes")
+    given: ClassVar[tuple[str, ...]] = ("backbone", "num_classes", "head")
 
     strides: list[int | str] | None = None
     """Maps of the backbone that it reads: strides, or as 16.expand, last (stage) and head (the last 1x1)."""
@@ -217,6 +217,10 @@ class Parameters(Group):
     """Whether the scales and shifts of batch norms decay."""
     head_lr_factor: PositiveAmount
     """Learning rate of what is not the backbone, over the backbone's."""
+    bias_lr_factor: PositiveAmount = 1.0
+    """Learning rate of biases, over that of the weights beside them."""
+    bias_decay: bool = True
+    """Whether biases decay."""
     frozen_stages: Count = 0
     """First stages of the backbone that stay as they are, the stem included."""
     frozen_norms: bool = False

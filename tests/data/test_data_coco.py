@@ -64,6 +64,18 @@ def test_batch(coco):
     assert batch.labels[1].tolist() == [2, 0]
 
 
+def test_training_alone_has_several_sizes(coco):
+    settings = {"short_side": 60, "long_side": 90, "train_short_sides": [30, 40]}
+    data = ready(coco.root, size=None, **settings)
+    shapes = {tuple(data.train_dataset[number, 0].image.shape[1:]) for number in range(30)}
+    assert len(shapes) > 5
+    assert {min(shape) for shape in shapes} <= set(range(30, 41))
+    assert min(data.val_dataset[0, 0].image.shape[1:]) == 60
+    assert "train_short_sides" not in data.picture_settings
+    fixed = ready(coco.root, size=[48, 64], **settings)
+    assert {tuple(fixed.train_dataset[number, 0].image.shape[1:]) for number in range(5)} == {(48, 64)}
+
+
 def test_images_without_boxes_train_and_crowds_do_not(coco):
     content = coco.read()
     content["annotations"][0]["iscrowd"] = 1  # the only box of image 17

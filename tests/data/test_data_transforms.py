@@ -170,3 +170,39 @@ def test_pictures_that_are_no_strip_are_not_cut():
 def test_impossible_sizes(arguments):
     with pytest.raises(ConfigError, match=r"data\.(size|short_side)="):
         T.detection_resize(**arguments)
+
+
+def test_training_in_several_sizes():
+    """FCOS, FAD: each whole short side of the range as often, the ratio kept, the long side held."""
+    image, boxes = image_of(60, 90), np.array([[30.0, 15.0, 60.0, 45.0]])
+    pipeline = T.detection_training(T.short_sides_rules(20, 29, 40), flip=0.0)
+    sides = np.zeros(30, int)
+    for seed in range(600):
+        seen, moved, _ = pipeline(image, boxes, np.array([0]), seed)
+        height, width = seen.shape[:2]
+        assert (height, width) == T.keep_ratio_size(60, 90, height if width < 40 else 29, 40)
+        scale = np.array([width / 90, height / 60, width / 90, height / 60])
+        np.testing.assert_allclose(moved[0], boxes[0] * scale, rtol=1e-5)
+        sides[height] += 1
+    # From 27 on the long side is what holds, at 40 by 27.
+    assert sides[20:27].min() > 30
+    assert sides[27] == 600 - sides[20:27].sum()
+    again, _, _ = pipeline(image, boxes, np.array([0]), 7)
+    np.testing.assert_array_equal(again, pipeline(image, boxes, np.array([0]), 7)[0])
+
+
+def test_one_size_draws_nothing_more_than_before():
+    image, nothing = image_of(40, 60), np.zeros((0, 4))
+    one = T.detection_training(T.detection_resize(short_side=20, long_side=40))
+    only = T.detection_training(T.short_sides_rules(20, 20, 40))
+    for seed in range(20):
+        one_seen, only_seen = (each(image, nothing, nothing[:, 0], seed)[0] for each in (one, only))
+        np.testing.assert_array_equal(one_seen, only_seen)
+
+
+@pytest.mark.parametrize("sides", [(0, 5), (8, 7)])
+def test_impossible_ranges_of_sizes(sides):
+    with pytest.raises(ConfigError, match=r"data\.train_short_sides="):
+        T.short_sides_rules(*sides, 40)
+    with pytest.raises(ConfigError, match=r"data\.train_short_sides: data\.augmentation"):
+        T.detection_training(T.short_sides_rules(7, 8, 40), augmentation=SSDAugmentation())

@@ -46,6 +46,17 @@ def test_both_years(voc):
     assert sorted(int(image) for batch in batches for image in batch.image_ids) == [1, 2, 3, 4]
 
 
+def test_training_on_two_lists_of_a_year(voc, caplog):
+    """FAD's search: train and val of 2012, what is difficult dropped; validation is one of the two."""
+    root, first, _ = voc
+    first.list("train", ["000005"])
+    first.list("val", ["000009"])
+    data = ready(root, train_sets=["VOC2007/train", "VOC2007/val"], val_sets=["VOC2007/val"])
+    assert len(data.train_dataset) == 2
+    assert [len(data.train_dataset[0, index].labels) for index in range(2)] == [1, 1]
+    assert "1 validation picture(s) are trained on" in caplog.text
+
+
 def test_one_year_is_a_root_too(voc, tmp_path):
     root, _, _ = voc
     data = ready(root / "VOC2007", train_sets=["trainval"], val_sets=["test"])

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import math
+import shutil
 from pathlib import Path
 
 import cv2
@@ -15,7 +16,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from recipes import EXPERIMENTS, entry_of
 
-from fna_lightning.architectures import architecture_from_dict, save_parts
+from fna_lightning.architectures import (
+    ResNetArchitecture,
+    architecture_from_dict,
+    load_architecture,
+    save_architecture,
+    save_parts,
+)
 from fna_lightning.backbones import build_backbone
 from fna_lightning.data import (
     CityscapesDataModule,
@@ -23,6 +30,7 @@ from fna_lightning.data import (
     ShapesClassificationDataModule,
     ShapesDetectionDataModule,
     ShapesSegmentationDataModule,
+    VocDataModule,
 )
 from fna_lightning.files import CONF_DIR
 from fna_lightning.targets import resolve_target
@@ -92,6 +100,14 @@ def sets(tmp_path_factory):
             "data.val_images": coco.val_images,
             "data.size": [SIDE, SIDE],
         },
+        "voc": {
+            "data.root": voc(root, coco),
+            "data.train_sets": "[train]",
+            "data.val_sets": "[val]",
+            "data.classes": "[circle,square,triangle,star]",
+            "data.one_based": False,
+            "data.size": [SIDE, SIDE],
+        },
         "segmentation": {"data.root": root / "segmentation", "data.crop": [SIDE, SIDE]},
         "streets": {"data.root": streets(root), "data.resize": "null", "data.crop": [SIDE, SIDE]},
         "classification": {
@@ -102,6 +118,36 @@ def sets(tmp_path_factory):
             "data.resize": SIDE,
         },
     }
+
+
+def voc(root, coco):
+    """The generated detection set in the layout of Pascal VOC."""
+    year = root / "voc"
+    for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        (year / folder).mkdir(parents=True)
+    for split, file, pictures in (
+        ("train", coco.train_annotation_file, coco.train_images),
+        ("val", coco.val_annotation_file, coco.val_images),
+    ):
+        content = json.loads(file.read_text())
+        names = {category["id"]: category["name"] for category in content["categories"]}
+        for image in content["images"]:
+            boxes = [each for each in content["annotations"] if each["image_id"] == image["id"]]
+            stem, ending = f"{split}_{image['id']}", Path(image["file_name"]).suffix
+            shutil.copy(pictures / image["file_name"], year / "JPEGImages" / f"{stem}{ending}")
+            objects = "".join(voc_object(names[each["category_id"]], *each["bbox"]) for each in boxes)
+            size = f"<size><width>{image['width']}</width><height>{image['height']}</height></size>"
+            text = f"<annotation><filename>{stem}{ending}</filename>{size}{objects}</annotation>"
+            (year / "Annotations" / f"{stem}.xml").write_text(text)
+        lines = [f"{split}_{image['id']}" for image in content["images"]]
+        (year / "ImageSets" / "Main" / f"{split}.txt").write_text("\n".join(lines))
+    return year
+
+
+def voc_object(name, left, top, width, height):
+    sides = {"xmin": left, "ymin": top, "xmax": left + width, "ymax": top + height}
+    box = "".join(f"<{side}>{value}</{side}>" for side, value in sides.items())
+    return f"<object><name>{name}</name><difficult>0</difficult><bndbox>{box}</bndbox></object>"
 
 
 def streets(root):
@@ -126,19 +172,20 @@ def weights(torchvision_net, tmp_path_factory):
 
 @pytest.fixture
 def run(sets, weights, tmp_path, monkeypatch):
-    """run(experiment) -> its directory, after a run that is small enough; of ShuffleNets a small one."""
+    """run(experiment) -> its directory, after a run that is small enough; with a small network of the kind."""
     monkeypatch.chdir(tmp_path)
 
     def start_small(experiment):
         entry, recipe = entry_of(experiment), [f"experiment={experiment}"]
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             config = compose(entry, recipe)
-            if config.architecture.kind == "shuffle":
-                recipe.append("architecture=shufflenet_small")
+            if small := smaller(config.architecture):
+                recipe += small
                 config = compose(entry, recipe)
         config.paths.output = "run"
         module = resolve_target("data", config.data._target_)
-        settings = {**SMALL, **sets["streets" if module is CityscapesDataModule else module.kind]}
+        layout = {CityscapesDataModule: "streets", VocDataModule: "voc"}.get(module, module.kind)
+        settings = {**SMALL, **sets[layout]}
         if has_key(config, "search.generations"):
             settings |= FEW
         if OmegaConf.is_missing(config.seed, "weights"):
@@ -150,14 +197,38 @@ def run(sets, weights, tmp_path, monkeypatch):
     return start_small
 
 
+def smaller(node):
+    """Settings of a backbone to be trained in its place, where it is a large one."""
+    large = backbone_of(node)
+    if large.kind == "shuffle":
+        return ["architecture=shufflenet_small"]
+    if large.kind != "resnet":
+        return []
+    small = ResNetArchitecture(large.block, (1, 1, 1, 1), large.groups, large.width_per_group)
+    save_architecture(small, "net.yaml")
+    if "backbone" in node:  # beside a head
+        return ["architecture.backbone=net.yaml"]
+    return ["architecture=file", "architecture.path=net.yaml"]
+
+
 def seed_of(node, mobilenet):
     """Settings of a seed: MobileNetV2 for recipes of its kind, else random weights of the recipe's own network."""
-    architecture = architecture_from_dict(OmegaConf.to_container(node))
+    architecture = backbone_of(node)
     if architecture.kind == "mobile":
         return {"seed.weights": mobilenet}
     save_parts({"backbone": architecture}, Path("seed"))
     torch.save(build_backbone(architecture).state_dict(), "seed/weights.pth")
     return {"seed.weights": "seed/weights.pth", "seed.architecture": "seed/architecture.yaml"}
+
+
+def backbone_of(node):
+    """Its architecture, whether it is given as data, by a file or by a name."""
+    part = node.get("path") or node.get("backbone", node)
+    return load_architecture(part) if isinstance(part, str) else plain(part)
+
+
+def plain(node):
+    return architecture_from_dict(OmegaConf.to_container(node))
 
 
 def has_key(config, key):

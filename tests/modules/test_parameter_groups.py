@@ -48,6 +48,25 @@ def test_every_parameter_has_its_rate_and_decay(network, norm_decay, factor):
     assert all(group["momentum"] == 0.9 for group in optimizer.param_groups)
 
 
+@pytest.mark.parametrize("groups", [ParameterGroups(bias_lr_factor=2, bias_decay=False),
+                                    ParameterGroups(False, 10, 2, False), ParameterGroups(True, 10, 2),
+                                    ParameterGroups(bias_decay=False)])  # fmt: skip
+def test_the_rule_of_biases(network, groups):
+    """FAD: twice the rate, no decay; shifts of norms are biases too, their scales are not."""
+    optimizer = groups.optimizer(SGD, network, network.parameters())
+    found = settings_of(optimizer)
+    assert len(found) == len(list(network.parameters()))
+    for name, parameter in network.named_parameters():
+        holder, _, own = name.rpartition(".")
+        is_norm = isinstance(network.get_submodule(holder), nn.BatchNorm2d)
+        rate, decay = found[id(parameter)]
+        factor = groups.head_lr_factor if name.startswith("head") else 1
+        assert rate == pytest.approx(0.1 * factor * (groups.bias_lr_factor if own == "bias" else 1))
+        fixed = (own == "bias" and not groups.bias_decay) or (is_norm and not groups.norm_decay)
+        assert decay == (0 if fixed else 0.01)
+    assert optimizer.param_groups[0]["lr"] == 0.1
+
+
 def test_one_group_by_default(network):
     optimizer = ParameterGroups().optimizer(SGD, network, network.parameters())
     assert [len(group["params"]) for group in optimizer.param_groups] == [len(list(network.parameters()))]

@@ -108,26 +108,26 @@ class Resize(A.DualTransform):
     """Resize by a rule: images bilinear, masks by the nearest pixel.
 
     Args:
-        rule: Gives the size.
+        rules: Give the size. Of several one is drawn, all equally likely.
     """
 
-    def __init__(self, rule: SizeRule) -> None:
+    def __init__(self, *rules: SizeRule) -> None:
         super().__init__(p=1.0)
-        self.rule = rule
+        self.rules = rules
 
-    def apply(self, img: Array, **params: Any) -> Array:  # noqa: ARG002, D102 - the library's interface
-        return self._resize(img, cv2.INTER_LINEAR)
+    def get_params(self) -> dict[str, Any]:  # noqa: D102
+        # A single rule draws nothing, which would move all that is drawn behind it.
+        return {"rule": self.rules[0] if len(self.rules) == 1 else self.py_random.choice(self.rules)}
 
-    def apply_to_mask(self, mask: Array, **params: Any) -> Array:  # noqa: ARG002, D102
+    def apply(self, img: Array, rule: SizeRule, **params: Any) -> Array:  # noqa: ARG002, D102
+        return _resize(img, rule, cv2.INTER_LINEAR)
+
+    def apply_to_mask(self, mask: Array, rule: SizeRule, **params: Any) -> Array:  # noqa: ARG002, D102
         # The exact kind counts from centres of pixels, as the images' interpolation does.
-        return self._resize(mask, cv2.INTER_NEAREST_EXACT)
+        return _resize(mask, rule, cv2.INTER_NEAREST_EXACT)
 
     def apply_to_bboxes(self, bboxes: Array, **params: Any) -> Array:  # noqa: ARG002, D102
         return bboxes  # the library holds boxes as shares of height and width: these stay
-
-    def _resize(self, image: Array, interpolation: int) -> Array:
-        height, width = self.rule(image.shape[0], image.shape[1])
-        return cv2.resize(image, (width, height), interpolation=interpolation)
 
 
 class Scale(A.RandomScale):
@@ -207,11 +207,42 @@ def detection_resize(
     return partial(keep_ratio_size, short_side=int(short_side), long_side=int(long_side))
 
 
+def short_sides_rules(lowest: int, highest: int, long_side: int) -> list[SizeRule]:
+    """The resizes of training in several sizes: one for each short side from `lowest` to `highest`, both included.
+
+    Raises:
+        ConfigError: There is none, or one is not positive.
+    """
+    if not 1 <= lowest <= highest:
+        raise ConfigError(
+            f"data.train_short_sides=[{lowest}, {highest}] gives no image size; write the smallest and the "
+            "largest, as data.train_short_sides=[640,800]"
+        )
+    return [detection_resize(short_side=side, long_side=long_side) for side in range(lowest, highest + 1)]
+
+
 def detection_training(
-    resize: SizeRule, flip: float = 0.5, augmentation: SSDAugmentation | None = None
+    resize: SizeRule | Sequence[SizeRule], flip: float = 0.5, augmentation: SSDAugmentation | None = None
 ) -> DetectionPipeline:
-    """`augmentation` if given, resize, then flip left to right with probability `flip`."""
-    first = Resize(resize) if augmentation is None else SSDTransform(augmentation, resize)
+    """Augment, resize, and flip left to right with probability `flip`.
+
+    Args:
+        resize: Gives the size; of several one is drawn for each image.
+        flip: Probability of the flip.
+        augmentation: What comes before, if anything; it goes with one size alone.
+
+    Raises:
+        ConfigError: There are several sizes and an augmentation.
+    """
+    rules = [resize] if callable(resize) else list(resize)
+    if augmentation is None:
+        first = Resize(*rules)
+    elif len(rules) == 1:
+        first = SSDTransform(augmentation, rules[0])
+    else:
+        raise ConfigError(
+            "data.train_short_sides: data.augmentation draws sizes by itself; set one of them to null"
+        )
     return DetectionPipeline([first, A.HorizontalFlip(p=flip)])
 
 
@@ -302,6 +333,11 @@ def classification_evaluation(size: int, resize: int) -> ImagePipeline:
     return ImagePipeline(
         [CentralPart(STRIP), A.SmallestMaxSize(resize, area_for_downscale="image"), A.CenterCrop(size, size)]
     )
+
+
+def _resize(image: Array, rule: SizeRule, interpolation: int) -> Array:
+    height, width = rule(image.shape[0], image.shape[1])
+    return cv2.resize(image, (width, height), interpolation=interpolation)
 
 
 def _scaled(image: Array, scale: float, interpolation: int) -> Array:

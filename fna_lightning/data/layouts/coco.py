@@ -20,6 +20,7 @@ from fna_lightning.data.augmentation.transforms import (
     detection_evaluation,
     detection_resize,
     detection_training,
+    short_sides_rules,
 )
 from fna_lightning.data.base import DataModule
 from fna_lightning.data.batches import DetectionBatch
@@ -186,6 +187,8 @@ class DetectionDataModule(DataModule[CocoDetection]):
         size: Height and width to resize to, whatever the ratio; null to keep the ratio as follows.
         short_side: The short side is resized to this, if `size` is null...
         long_side: ...unless the long side would exceed this.
+        train_short_sides: Smallest and largest short side of training in several sizes, of which one is drawn for
+            each image if `size` is null, all whole numbers equally likely; null for `short_side`.
         flip: Probability of the left-right flip in training.
         augmentation: What else changes in training, before the resize; null for nothing.
         pad: Batches are padded to multiples of this, in pixels.
@@ -202,6 +205,7 @@ class DetectionDataModule(DataModule[CocoDetection]):
         size: Sequence[int] | None = None,
         short_side: int | None = 800,
         long_side: int | None = 1333,
+        train_short_sides: tuple[int, int] | None = None,
         flip: float = 0.5,
         augmentation: SSDAugmentation | None = None,
         pad: int = 32,
@@ -212,9 +216,11 @@ class DetectionDataModule(DataModule[CocoDetection]):
         self._sizes = {"size": size, "short_side": short_side, "long_side": long_side}
         self.resize = partial(detection_resize, **self._sizes)
         self.resize()  # a wrong size is reported now
+        self.train_short_sides = train_short_sides
         self.flip = flip
         self.augmentation = augmentation
         self.pad = pad
+        self.train_transform()  # likewise what is wrong in these
 
     @property
     def picture_settings(self) -> dict[str, Any]:
@@ -237,7 +243,10 @@ class DetectionDataModule(DataModule[CocoDetection]):
 
     def train_transform(self) -> DetectionPipeline:
         """Resize and augment."""
-        return detection_training(self.resize(), self.flip, self.augmentation)
+        resize = self.resize()
+        if self.train_short_sides and not self._sizes["size"]:
+            resize = short_sides_rules(*self.train_short_sides, self._sizes["long_side"])
+        return detection_training(resize, self.flip, self.augmentation)
 
     def eval_transform(self) -> DetectionPipeline:
         """Resize only."""
