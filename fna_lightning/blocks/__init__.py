@@ -1,6 +1,6 @@
 """The layers that networks are made of."""
 
-from fna_lightning.blocks.chains import build_chain
+from fna_lightning.blocks.chains import build_chain, groups_of
 from fna_lightning.blocks.freezing import freeze
 from fna_lightning.blocks.map_names import MapName
 from fna_lightning.blocks.mobile import SEARCHED_NORM, ConvNorm, InvertedResidual, Norm, initialise
@@ -14,7 +14,6 @@ from fna_lightning.blocks.towers import (
     GenotypeTowers,
     PlainTowers,
     Towers,
-    build_plain_towers,
     build_towers,
 )
 
@@ -39,10 +38,10 @@ __all__ = [
     "Towers",
     "build_chain",
     "build_mobile_stages",
-    "build_plain_towers",
     "build_shuffle_stages",
     "build_towers",
     "freeze",
+    "groups_of",
     "initialise",
     "initialise_shuffle",
     "reestimate_statistics",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 
 from fna_lightning.architectures import Chain
@@ -10,6 +12,14 @@ from fna_lightning.errors import ConfigError
 
 GROUPS = 32
 """Of every group norm, as published."""
+
+
+def groups_of(*widths: int) -> int:
+    """Groups of the norms of networks smaller than the published ones: as many of 32 as divide all widths.
+
+    Each group has two channels where there are as many: one alone could not be normalised on a map of one pixel.
+    """
+    return min(math.gcd(GROUPS, *widths), max(1, min(widths) // 2))
 
 
 def norm_relu(channels: int, groups: int = GROUPS) -> tuple[nn.GroupNorm, nn.ReLU]:

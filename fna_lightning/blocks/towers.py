@@ -45,42 +45,34 @@ def build_towers(head: object, width: int, channels: int, cells: int, groups: in
 
 
 class PlainTowers(Towers):
-    """3x3 convolutions with bias in series, of each branch its own (FCOS and RetinaNet; spec FAD 5.2).
+    """FCOS's own: 3x3 convolutions with bias, group norm and ReLU, of each branch its own (spec FAD 5.2).
 
     Weights are drawn from N(0, 0.01), biases are 0.
+
+    Args:
+        width: channels of the pyramid, and of all that is in between.
+        depth: convolutions of each branch.
+        groups: of the group norms.
+
+    Raises:
+        ConfigError: where the width does not divide by them.
     """
 
-    def __init__(self, width: int, depth: int = 4, *, norm: bool = True, groups: int = GROUPS) -> None:
+    def __init__(self, width: int, depth: int = 4, groups: int = GROUPS) -> None:
         super().__init__()
-        self.box, self.classes = (_plain(width, depth, norm, groups) for _ in range(2))
+        self.box, self.classes = (_plain(width, depth, groups) for _ in range(2))
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
         """See `Towers.forward`."""
         return self.box(feature), self.classes(feature)
 
 
-def build_plain_towers(width: int, depth: int = 4, norm: bool = True, groups: int = GROUPS) -> PlainTowers:
-    """FCOS's own towers.
-
-    Args:
-        width: channels of the pyramid.
-        depth: convolutions of each branch.
-        norm: a group norm behind each (FCOS), or none (RetinaNet).
-        groups: of these norms.
-
-    Raises:
-        ConfigError: where the width does not divide by them.
-    """
-    return PlainTowers(width, depth, norm=norm, groups=groups)
-
-
-def _plain(width: int, depth: int, norm: bool, groups: int) -> nn.Sequential:
+def _plain(width: int, depth: int, groups: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for _ in range(depth):
         convolution = nn.Conv2d(width, width, 3, padding=1)
         draw_small(convolution)
-        ending = norm_relu(width, groups) if norm else (nn.ReLU(inplace=True),)
-        layers += [convolution, *ending]
+        layers += [convolution, *norm_relu(width, groups)]
     return nn.Sequential(*layers)
 
 

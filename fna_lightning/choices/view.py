@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor, nn
@@ -23,7 +24,6 @@ class Choices:
     Attributes:
         names: dotted name of each choice in the network.
         sizes: number of candidates of each.
-        decisions: which of them are made together.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -32,7 +32,11 @@ class Choices:
         self._choices = list(found.values())
         self.names = tuple(found)
         self.sizes = tuple(len(choice.names) for choice in self._choices)
-        self.decisions = Decisions(self.sizes, list(self._joint()))
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        """Which of them are made together."""
+        return Decisions(self.sizes, list(self._joint()))
 
     def __len__(self) -> int:
         return len(self._choices)

@@ -12,12 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
-from fna_lightning.blocks import IMAGENET_MEAN, IMAGENET_STD, Backbone
+from fna_lightning.blocks import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Backbone,
+    PlainTowers,
+    Towers,
+    build_towers,
+    groups_of,
+)
 from fna_lightning.detectors.base import Detections, Detector, feature_maps
 from fna_lightning.detectors.fpn import build_fpn
-from fna_lightning.detectors.heads import build_head_towers
 from fna_lightning.detectors.locations import assign_locations, decode, giou, location_grid
-from fna_lightning.detectors.plain_towers import PlainTowers, prediction_conv
 from fna_lightning.detectors.postprocess import Selection, best_candidates, suppress_batch
 from fna_lightning.distributed import mean_over_ranks
 
@@ -99,9 +105,10 @@ class FCOS(Detector):
         init = partial(nn.init.kaiming_uniform_, a=1)
         self.fpn = build_fpn(channels, fpn_channels, p6_from_pyramid=True, p7_relu=True, init=init)
         if head is None:
-            towers: nn.Module = PlainTowers(fpn_channels, head_depth)
+            towers: Towers = PlainTowers(fpn_channels, head_depth, groups_of(fpn_channels))
         else:
-            towers = build_head_towers(head, fpn_channels, tower_channels, tower_cells)
+            groups = groups_of(fpn_channels, tower_channels)
+            towers = build_towers(head, fpn_channels, tower_channels, tower_cells, groups)
         self.head = FCOSHead(towers, fpn_channels, num_classes, len(self.strides))
         self.center_radius = center_radius
         self.focal_alpha = focal_alpha
@@ -204,12 +211,12 @@ class FCOSHead(nn.Module):
         num_levels: of the pyramid; each has a factor of its own for distances, 1 at first.
     """
 
-    def __init__(self, towers: nn.Module, channels: int, num_classes: int, num_levels: int) -> None:
+    def __init__(self, towers: Towers, channels: int, num_classes: int, num_levels: int) -> None:
         super().__init__()
         self.towers = towers
-        self.classes = prediction_conv(channels, num_classes, bias=-math.log(99))
-        self.box = prediction_conv(channels, 4)
-        self.centerness = prediction_conv(channels, 1)
+        self.classes = _prediction(channels, num_classes, bias=-math.log(99))
+        self.box = _prediction(channels, 4)
+        self.centerness = _prediction(channels, 1)
         self.scales = nn.Parameter(torch.ones(num_levels))
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -222,3 +229,11 @@ class FCOSHead(nn.Module):
             rows.append((logits, distances, central))
         logits, distances, central = (torch.cat(column, dim=1) for column in zip(*rows, strict=True))
         return logits, distances, central.squeeze(-1)
+
+
+def _prediction(width: int, outputs: int, bias: float = 0.0) -> nn.Conv2d:
+    """A 3x3 convolution with weights from N(0, .01)."""
+    convolution = nn.Conv2d(width, outputs, 3, padding=1)
+    nn.init.normal_(convolution.weight, std=0.01)
+    nn.init.constant_(convolution.bias, bias)  # pyright: ignore[reportArgumentType]
+    return convolution

@@ -11,12 +11,11 @@ from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.ops import sigmoid_focal_loss
 from torchvision.ops.misc import Conv2dNormActivation
 
-from fna_lightning.blocks import IMAGENET_MEAN, IMAGENET_STD, Backbone
+from fna_lightning.blocks import IMAGENET_MEAN, IMAGENET_STD, Backbone, build_towers, groups_of
 from fna_lightning.detectors.anchors import AnchorGrid, octave_sizes
 from fna_lightning.detectors.base import Detections, Detector, feature_maps
 from fna_lightning.detectors.dense import BoxCoding, DenseOutputs
 from fna_lightning.detectors.fpn import build_fpn
-from fna_lightning.detectors.heads import build_head_towers
 from fna_lightning.detectors.matching import assign_batch
 from fna_lightning.detectors.postprocess import Selection, best_candidates, suppress_batch
 from fna_lightning.distributed import mean_over_ranks
@@ -98,7 +97,8 @@ class RetinaNet(Detector):
         self.num_anchors = self.anchors.num_per_cell[0]
         plain = head is None
         self.head = build_head(fpn_channels, self.num_anchors, num_classes, head_depth if plain else 0)
-        self.towers = None if plain else build_head_towers(head, fpn_channels, tower_channels, tower_cells)
+        groups = groups_of(fpn_channels, tower_channels)
+        self.towers = None if plain else build_towers(head, fpn_channels, tower_channels, tower_cells, groups)
         self.positive_iou = positive_iou
         self.negative_iou = negative_iou
         self.focal_alpha = focal_alpha

@@ -4,7 +4,7 @@ from torch import nn
 
 from fna_lightning.architectures import Chain, Edge, HeadGenotype, TowerGenotype, load_parts
 from fna_lightning.architectures.genotype import CHAINS_WITH_DILATION_3
-from fna_lightning.blocks import Towers, build_chain, build_plain_towers, build_towers
+from fna_lightning.blocks import PlainTowers, Towers, build_chain, build_towers
 from fna_lightning.blocks.towers import build_edge
 from fna_lightning.costs import count
 from fna_lightning.errors import ConfigError
@@ -123,9 +123,7 @@ class Head(nn.Module):
 @pytest.mark.parametrize(("name", "channels"), HEADS)
 def test_size_of_whole_heads(name, channels):
     with torch.device("meta"):
-        towers = (
-            build_plain_towers(256, 4, True) if name == "plain" else build_towers(head_of(name), 256, channels, 2)
-        )
+        towers = PlainTowers(256, 4) if name == "plain" else build_towers(head_of(name), 256, channels, 2)
         head = Head(towers)
     assert params(head) == HEADS[name, channels][0]
     for module in head.modules():
@@ -205,13 +203,12 @@ def test_initialisation():
     assert not towers.classes.reduce.bias.any()
     assert towers.box.reduce.weight.abs().max().item() == pytest.approx(768**-0.5, rel=0.01)
     assert towers.box.reduce.bias.any()
-    plain = build_plain_towers(256, 2, True)
+    plain = PlainTowers(256, 2)
     for branch in (plain.box, plain.classes):
         convolution, norm, relu, *_ = branch
         assert convolution.weight.std().item() == pytest.approx(0.01, rel=0.05)
         assert not convolution.bias.any()
         assert (norm.num_groups, type(relu), len(branch)) == (32, nn.ReLU, 6)
-    assert [type(layer) for layer in build_plain_towers(8, 1, False).box] == [nn.Conv2d, nn.ReLU]
 
 
 @pytest.mark.parametrize(

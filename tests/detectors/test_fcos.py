@@ -16,11 +16,10 @@ from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, sigmoid_f
 
 from fna_lightning.architectures import load_architecture, maps_at
 from fna_lightning.backbones import build_backbone
-from fna_lightning.blocks import freeze
+from fna_lightning.blocks import freeze, groups_of
 from fna_lightning.costs import count
 from fna_lightning.detectors import FCOS
 from fna_lightning.detectors.locations import assign_locations, centerness, decode, giou
-from fna_lightning.detectors.plain_towers import group_norm
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -87,8 +86,9 @@ def test_fresh_network(tiny_backbone):
 
 @pytest.mark.parametrize("width", [1, 2, 7, 8, 16, 48, 64, 96, 128, 256])
 def test_groups_of_any_width(width):
-    norm = group_norm(width)
-    assert norm.num_groups == 32 or width < 128
+    groups = groups_of(width)
+    norm = nn.GroupNorm(groups, width)
+    assert groups == 32 or width < 128
     assert norm(torch.randn(2, width, 1, 1)).isfinite().all()
     assert width == 1 or norm(torch.randn(1, width, 1, 1)).isfinite().all()
 

@@ -1,52 +1,33 @@
 """Detectors whose towers are given, by an architecture or a space of heads."""
 
 import pytest
+import torch
 from small_fcos import images
 from torch import nn
 
+from fna_lightning.architectures import load_architecture
+from fna_lightning.blocks import Towers
+from fna_lightning.choices import Choices
 from fna_lightning.detectors import FCOS, RetinaNet
-from fna_lightning.errors import ConfigError
+from fna_lightning.supernets import TowerSpace
+
+HEADS = {"published": load_architecture("fad"), "searched": TowerSpace(2)}
 
 
-class Searched(nn.Module):
-    """What stands for towers of an architecture: the classes read what is made for the boxes (spec FAD 1.2)."""
-
-    def __init__(self, width, channels, cells):
-        super().__init__()
-        self.box = nn.Sequential(*(nn.Conv2d(width, width, 1) for _ in range(cells)))
-        self.classes = nn.Sequential(nn.Conv2d(width, channels, 1), nn.Conv2d(channels, width, 1))
-
-    def forward(self, feature):
-        box = self.box(feature)
-        return box, self.classes(box) + feature
-
-
-@pytest.fixture
-def searched(monkeypatch):
-    """Lets detectors build `Searched` of any head."""
-    for name in ("fcos", "retinanet"):
-        place = f"fna_lightning.detectors.{name}.build_head_towers"
-        monkeypatch.setattr(place, lambda _, width, channels, cells: Searched(width, channels, cells))
-
-
-@pytest.mark.usefixtures("searched")
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 @pytest.mark.parametrize("detector", [FCOS, RetinaNet])
-def test_a_head_is_a_part(make_backbone, detector):
+def test_a_head_is_a_part(make_backbone, detector, head):
     plain = detector(make_backbone(), 3, fpn_channels=16)
     assert set(plain.parts()) == {"backbone"}
-    network = detector(make_backbone(), 3, fpn_channels=16, head="some", tower_channels=5, tower_cells=3)
+    network = detector(make_backbone(), 3, fpn_channels=16, head=head, tower_channels=8, tower_cells=1)
     towers = network.parts()["head"]
-    assert isinstance(towers, Searched)
-    assert (len(towers.box), towers.classes[0].out_channels) == (3, 5)
+    assert isinstance(towers, Towers)
+    choices = Choices(network)
+    if len(choices):
+        choices.set_mixture([torch.full((size,), 1 / size) for size in choices.sizes])
     outputs = network(images())
     assert outputs.logits.shape == plain(images()).logits.shape
     outputs.logits.sum().backward()
     assert all(p.grad is not None for p in towers.parameters())  # through the box tower as well
     others = [m for m in network.head.modules() if isinstance(m, nn.Conv2d) and m not in set(towers.modules())]
     assert len(others) == (3 if detector is FCOS else 2)
-
-
-@pytest.mark.parametrize("detector", [FCOS, RetinaNet])
-def test_a_head_that_nobody_can_build(make_backbone, detector):
-    with pytest.raises(ConfigError, match="architecture: no towers of a head of kind str"):
-        detector(make_backbone(), 3, head="some")
