@@ -70,7 +70,7 @@ def draw(folder: Path) -> None:
     config = OmegaConf.load(folder / "evolution" / "config.yaml")
     assert isinstance(config, DictConfig)
     parts = build.resolve_parts(config)
-    choices = Choices(build_supernet(build.build_space(config, parts)))
+    choices = Choices(build_supernet(build.build_spaces(config, parts)["backbone"]))
     for name, row in zip(RANDOM, near, strict=False):
         (folder / name).mkdir(exist_ok=True)
         save_parts(parts | choices.derive([int(index) for index in row.path.split("-")]), folder / name)

@@ -175,7 +175,7 @@ class _Bench:
             more = (*self._task.evolution, f"search.supernet={searched}")
             self._runs.run("search", place, recipe, target, *OF_RANDOM, *more)
             config = cast("DictConfig", OmegaConf.load(self._runs.folder / place / "config.yaml"))
-            supernet = build_supernet(build.build_space(config, build.resolve_parts(config)))
+            supernet = build_supernet(build.build_spaces(config, build.resolve_parts(config))["backbone"])
             rows = read_candidates(self._runs.folder / place / "candidates.csv").rows
             for number, row in enumerate(rows[:RANDOM], start=1):
                 folder = self._runs.folder / self._place(f"random {number}", share)

@@ -48,6 +48,7 @@ from fna_lightning.modules import ParameterGroups, StepGuard
 from fna_lightning.runs.checkpoint_io import WholeCheckpoints
 from fna_lightning.runs.folder import plain
 from fna_lightning.runs.ranks import rank
+from fna_lightning.supernets import BackboneAndHead
 
 CHECKPOINTS = "checkpoints"
 WANDB_ID = "wandb_id.txt"
@@ -120,13 +121,29 @@ def map_settings(config: DictConfig, architecture: Architecture) -> dict[str, An
     }
 
 
-def build_space(config: DictConfig, parts: Mapping[str, Architecture]) -> Any:
-    """What is searched: a space with a `base` begins with the architecture of its part.
+def build_spaces(config: DictConfig, parts: Mapping[str, Architecture]) -> dict[str, Any]:
+    """What is searched, by the part of the network: one space, or those of `BackboneAndHead`.
+
+    Raises:
+        ConfigError: where a space is of another part than it is given for, see `_begun` besides.
+    """
+    space = make(config.space)
+    if not isinstance(space, BackboneAndHead):
+        begun = _begun(space, parts)
+        return {begun.part: begun}
+    spaces = {part: _begun(each, parts) for part, each in space.parts().items()}
+    for part, each in spaces.items():
+        if each.part != part:
+            raise ConfigError(f"space.{part}: {type(each).__name__} is a space of the {each.part}; give it there")
+    return spaces
+
+
+def _begun(space: Any, parts: Mapping[str, Architecture]) -> Any:
+    """A space, which begins with the architecture of its part if it has a `base`.
 
     Raises:
         ConfigError: where there is none of that kind, or a setting of the space is wrong.
     """
-    space = make(config.space)
     if not isinstance(space, partial):
         return space
     cls: Any = space.func

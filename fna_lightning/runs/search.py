@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from fna_lightning.architectures import save_parts
+from fna_lightning.architectures import Parts, save_parts
 from fna_lightning.backbones import build_backbone
 from fna_lightning.blocks import Network
 from fna_lightning.callbacks import Timekeeper
@@ -33,6 +33,10 @@ from fna_lightning.supernets import build_supernet
 TARGET_SHARES = (0.97, 0.95)
 """Of `cost.target`, that a result costs at least: the first that some path of the space reaches."""
 
+_NOT_COMPARED = (
+    "Whether it is better than the seed's network no training has shown: search.finalists=4 compares them."
+)
+
 _Size = tuple[int, int]
 
 
@@ -51,21 +55,19 @@ def search(config: DictConfig) -> float:
     parts = build.resolve_parts(config)
     task = build.make(config.task)
     fit = _Fit(config, folder)
-    space = build.build_space(config, parts)
+    spaces = build.build_spaces(config, parts)
     maps = build.map_settings(config, parts["backbone"])
-    in_backbone = space.part == "backbone"
-    backbone = build_supernet(space, **maps) if in_backbone else build_backbone(parts["backbone"], **maps)
+    space = spaces.get("backbone")
+    backbone = build_backbone(parts["backbone"], **maps) if space is None else build_supernet(space, **maps)
     build.freeze_backbone(config, backbone)
     data = datasets.build_data(config, task)
     check_same_data(config, folder, data)
-    network = build.build_network(config, backbone, data.num_classes, {**parts, space.part: space})
+    network = build.build_network(config, backbone, data.num_classes, {**parts, **spaces})
     datasets.check_batch(config, network, data)
     network = build.prepare_network(config, network)
     guard = build.build_guard(config)
     cost, limit, limits = _count(config, network)
     searched = searched_part(network)
-    base = parts.get(space.part)
-    seed_path = searched.path_of(base) if isinstance(searched, Supernet) and base is not None else None
     finals = Finals(config, folder, task, data, maps) if config.search.get("finalists") else None
     job = SearchJob(
         network=network,
@@ -80,36 +82,46 @@ def search(config: DictConfig) -> float:
         groups=build.build_groups(config),
         guard=guard,
         random_seed=config.random_seed,
-        seed_path=seed_path,
+        seed_path=_seed_path(searched, parts),
         finalists=config.search.get("finalists", 0),
         folder=folder,
         fit=fit,
     )
     own = [str(key) for key in config.search if key not in FINALS]
     result = build.make(cast("DictConfig", OmegaConf.masked_copy(config.search, own))).run(job)
+    remark = _NOT_COMPARED
     if finals is not None:
         result, remark = _compare(finals, job, searched, result)
-    else:
-        remark = (
-            "Whether it is better than the seed's network no training has shown: search.finalists=4 compares them."
-        )
     if fit.is_first_rank:
         found = parts | Choices(searched).derive(result.path)
         save_parts(found, folder)
-        counted = build.freeze_backbone(config, build_backbone(found["backbone"], **maps))
+        backbone = build.freeze_backbone(config, build_backbone(found["backbone"], **maps))
+        alone = list(spaces) == ["backbone"]
+        counted = backbone if alone else build.build_network(config, backbone, data.num_classes, found)
         conclude(
             config,
             folder,
             title="Architecture search",
             metrics=result.metrics,
             objective=result.objective,
-            network=counted if in_backbone else build.build_network(config, counted, data.num_classes, found),
+            network=counted,
             clock=fit.clock,
             left_out=datasets.left_out(data, guard),
             next_command=next_command(config, folder),
             remark=remark,
         )
     return result.objective
+
+
+def _seed_path(searched: nn.Module, parts: Parts) -> list[int] | None:
+    """The path of the networks that the search begins with; None where not all that is searched has one."""
+    found: list[int] = []
+    for supernet in (module for module in searched.modules() if isinstance(module, Supernet)):
+        paths = [path for each in parts.values() if (path := supernet.path_of(each)) is not None]
+        if not paths:
+            return None
+        found += paths[0]
+    return found or None
 
 
 def _compare(
