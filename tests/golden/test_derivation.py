@@ -20,7 +20,8 @@ from fna_lightning.files import CONF_DIR
 from fna_lightning.remapping import STRATEGIES, remap
 from fna_lightning.supernets import build_supernet
 
-SEARCHES = [name for name in EXPERIMENTS if name.endswith("search")]  # supernets are of the same spaces
+# Of backbones alone; supernets are of the same spaces.
+SEARCHES = [name for name in EXPERIMENTS if name.endswith("search") and "fcos" not in name]
 SIZE = (64, 96)
 
 

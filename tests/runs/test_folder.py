@@ -11,6 +11,9 @@ from fna_lightning.runs.folder import next_command
 
 # Recipe of the search -> recipe of the training.
 PARTNERS = {
+    "bccd/fcos_head_search": "bccd/fcos",
+    "bccd/fcos_joint_search": "bccd/fcos",
+    "fad/fcos_voc_search": "fad/fcos_r50_coco",
     "bccd/search": "bccd/train",
     "bccd/ssdlite_search": "bccd/ssdlite",
     "camvid/search": "camvid/train",
@@ -64,7 +67,7 @@ def test_all_recipes_of_searches_are_here():
 
 @pytest.mark.parametrize(("recipe", "partner"), PARTNERS.items())
 def test_training_command(command, recipe, partner):
-    other_set = " 'data.root=<folder>'" if partner.endswith("pretrain") else ""
+    other_set = " 'data.root=<folder>'" if partner.endswith(("pretrain", "r50_coco")) else ""
     assert command(f"experiment={recipe}") == (
         f"python train.py experiment={partner} 'architecture=outputs/search/a run'{other_set}"
     )

@@ -36,6 +36,7 @@ READ = {
     "classifier": ("8",),
     "deeplabv3": ("7",),
     "deeplabv3plus": ("2", "7"),
+    "fcos": ("3", "5", "7"),
     "retinanet": ("3", "5", "7"),
     "ssdlite": ("6.expand", "8"),
     "faster_rcnn": ("2", "3", "5", "7"),
