@@ -1,6 +1,7 @@
 """The yardsticks of bccd.md: torchvision's detectors on the same weights, images and budget.
 
     python benchmarks/torchvision_detectors.py retinanet /data/bccd --weights mobilenet_v2.safetensors
+    python benchmarks/torchvision_detectors.py fcos /data/bccd --weights mobilenet_v2.safetensors
     python benchmarks/torchvision_detectors.py ssdlite /data/bccd --weights mobilenet_v2.safetensors --epochs 12
 
 Pyramid or extra layers, head, anchors, losses and prediction are torchvision's, with its defaults, around its
@@ -17,7 +18,7 @@ import torch
 from rich.progress import track
 from torch import nn
 from torchvision.models import mobilenet_v2
-from torchvision.models.detection import RetinaNet
+from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection._utils import retrieve_out_channels
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -31,7 +32,7 @@ from fna_lightning.detectors import Detections
 from fna_lightning.tasks.coco_metric import CocoMetric
 
 CHANNELS = 96
-SIZES = {"retinanet": (240, 320), "ssdlite": (320, 320)}
+SIZES = {"retinanet": (240, 320), "fcos": (240, 320), "ssdlite": (320, 320)}
 
 
 def main() -> None:
@@ -55,16 +56,25 @@ def main() -> None:
 
 def build_retinanet(num_classes: int, trunk: nn.Sequential) -> nn.Module:
     """Torchvision's RetinaNet over MobileNetV2's maps at strides 8, 16 and 32."""
-    backbone = BackboneWithFPN(
+    # torchvision counts the background as class 0.
+    size = SIZES["retinanet"]
+    return RetinaNet(_pyramid(trunk), num_classes + 1, min_size=size[0], max_size=size[1])
+
+
+def build_fcos(num_classes: int, trunk: nn.Sequential) -> nn.Module:
+    """Torchvision's FCOS over the same maps."""
+    size = SIZES["fcos"]
+    return FCOS(_pyramid(trunk), num_classes + 1, min_size=size[0], max_size=size[1])
+
+
+def _pyramid(trunk: nn.Sequential) -> BackboneWithFPN:
+    return BackboneWithFPN(
         trunk,
         {"6": "0", "13": "1", "17": "2"},
         [32, 96, 320],
         CHANNELS,
         extra_blocks=LastLevelP6P7(CHANNELS, CHANNELS),
     )
-    # torchvision counts the background as class 0.
-    size = SIZES["retinanet"]
-    return RetinaNet(backbone, num_classes + 1, min_size=size[0], max_size=size[1])
 
 
 def build_ssdlite(num_classes: int, trunk: nn.Sequential) -> nn.Module:
@@ -90,7 +100,7 @@ def build_ssdlite(num_classes: int, trunk: nn.Sequential) -> nn.Module:
     )
 
 
-BUILDERS = {"retinanet": build_retinanet, "ssdlite": build_ssdlite}
+BUILDERS = {"retinanet": build_retinanet, "fcos": build_fcos, "ssdlite": build_ssdlite}
 
 
 def _trunk(weights: str | None) -> nn.Sequential:
