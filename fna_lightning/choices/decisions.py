@@ -131,6 +131,17 @@ class Decisions:
             found.append(known[option])
         return found
 
+    def log_probability(self, rows: Sequence[Tensor], path: Sequence[int]) -> Tensor:
+        """Scalar: of `path` among those that `rows` draw, differentiable in these; see `Choices.draw`."""
+        logs = []
+        for each, gene in zip(self._decisions, self.genes(path), strict=True):
+            if each.is_joint:
+                weights = each.weights(rows)
+                logs.append((weights[gene] / weights.sum()).log().to(rows[0].dtype))
+            else:
+                logs.append(rows[each.choices[0]][gene].log())
+        return torch.stack(logs).sum()
+
     def most_probable(self, rows: Sequence[Tensor]) -> list[int]:
         """The path of the largest weights, the first option where several are equal; see `Decision.weights`."""
         return self.path([int(each.weights(rows).argmax()) for each in self._decisions])

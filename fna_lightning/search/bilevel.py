@@ -133,10 +133,7 @@ class BilevelSearch(SinglePathTraining):
             self.choices.set_path(path)
             with torch.no_grad():
                 loss = total_of(self._losses(batch))
-            log_probability = torch.stack(
-                [row[index].log() for row, index in zip(weights, path, strict=True)]
-            ).sum()
-            found.append((loss, log_probability))
+            found.append((loss, self.choices.decisions.log_probability(weights, path)))
         losses, logs = (torch.stack(values) for values in zip(*found, strict=True))
         advantages = (losses - losses.mean()) / (self._drawn - 1)
         score = (advantages * logs).sum()

@@ -57,6 +57,18 @@ def test_the_most_probable_path_is_the_best_of_all(random_seed):
     assert all(float(row.sum()) == 1 for row in DECISIONS.taken(rows))
 
 
+@given(st.integers(0, 10_000))
+def test_probabilities_of_all_paths_add_up(random_seed):
+    rows = [row.softmax(0).requires_grad_() for row in rows_of(random_seed)]
+    logs = [DECISIONS.log_probability(rows, path) for path in PATHS]
+    assert torch.stack(logs).exp().sum().item() == pytest.approx(1)
+    first, second = PATHS[:2]
+    ratio = weight(first, rows) / weight(second, rows)
+    assert (logs[0] - logs[1]).exp().item() == pytest.approx(ratio, rel=1e-4)
+    (gradient,) = torch.autograd.grad(torch.stack(logs).exp().sum(), rows[1])
+    assert gradient.abs().max() < 1e-5  # the sum is one whatever the weights of the joint choices
+
+
 @given(st.integers(0, 10_000), st.floats(0.05, 1.0), st.booleans())
 def test_the_best_path_within_a_limit_is_the_best_of_all(random_seed, part, with_least):
     cost, rows = table(random_seed), rows_of(random_seed)
