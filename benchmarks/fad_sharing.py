@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from measuring import machine, memory_in_own_process, peak_resident, seconds_in_turn
+from measuring import machine, memory_in_own_process, peak_of, seconds_in_turn
 from torch import Tensor, nn
 
 from fna_lightning.blocks import build_towers
@@ -31,7 +31,7 @@ def main() -> None:
     """Measure both and print a table."""
     options = arguments()
     if options.memory_of:
-        print(json.dumps(peak_memory(options.memory_of, options)))
+        print(json.dumps(peak_of(step(options.memory_of, options), options.device)))
         return
     memory = {way: memory_in_own_process(way) for way in WAYS}
     seconds = seconds_in_turn({way: step(way, options) for way in WAYS}, options.repeats, options.device)
@@ -64,17 +64,6 @@ def step(way: str, options: argparse.Namespace) -> Callable[[], Any]:
         towers.zero_grad(set_to_none=True)
 
     return run
-
-
-def peak_memory(way: str, options: argparse.Namespace) -> int:
-    """Bytes at the peak of two steps: allocated on the GPU, or resident beyond what was there before."""
-    call = step(way, options)
-    before = peak_resident()
-    for _ in range(2):
-        call()
-    if options.device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return peak_resident() - before
 
 
 def arguments() -> argparse.Namespace:

@@ -67,6 +67,14 @@ def peak_resident() -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
+def peak_of(call: Callable[[], Any], device: str) -> int:
+    """Bytes at the peak of two calls: allocated on the GPU, or resident beyond what was there before."""
+    before = peak_resident()
+    for _ in range(2):
+        call()
+    return torch.cuda.max_memory_allocated() if device == "cuda" else peak_resident() - before
+
+
 def wait(device: str) -> None:
     """Let the device finish what it was given."""
     if device == "cuda":

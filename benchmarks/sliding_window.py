@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from measuring import machine, memory_in_own_process, peak_resident, seconds_in_turn
+from measuring import machine, memory_in_own_process, peak_of, seconds_in_turn
 
 from fna_lightning.architectures import load_architecture
 from fna_lightning.backbones import build_backbone
@@ -29,7 +29,7 @@ def main() -> None:
     ways = {f"{batch} at a time": Inference(options.window, window_batch=batch) for batch in options.window_batch}
     ways["whole image"] = Inference()
     if options.memory_of:
-        print(json.dumps(peak_memory(ways[options.memory_of], options)))
+        print(json.dumps(peak_of(evaluation(ways[options.memory_of], options), options.device)))
         return
     memory = {way: memory_in_own_process(way) for way in ways}
     calls = {way: evaluation(inference, options) for way, inference in ways.items()}
@@ -43,17 +43,6 @@ def main() -> None:
         time_ratio, memory_ratio = seconds[way] / seconds["whole image"], memory[way] / memory["whole image"]
         print(f"| {way} | {seconds[way]:.2f} | {time_ratio:.2f} ", end="")
         print(f"| {memory[way] / 2**20:,.0f} MiB | {memory_ratio:.2f} |")
-
-
-def peak_memory(inference: Inference, options: argparse.Namespace) -> int:
-    """Bytes at the peak of two evaluations: allocated on the GPU, or resident beyond libraries and network."""
-    call = evaluation(inference, options)
-    before = peak_resident()
-    for _ in range(2):
-        call()
-    if options.device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return peak_resident() - before
 
 
 def evaluation(inference: Inference, options: argparse.Namespace) -> Callable[[], Any]:

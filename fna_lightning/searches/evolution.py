@@ -108,7 +108,8 @@ class Evolution(Search):
         """Train, score, breed; sweeps compare the best score.
 
         Raises:
-            ConfigError: for proposals of a supernet that is not given, has none, or is of another space.
+            ConfigError: for proposals of a supernet that is not given, has none, or is of another space, or near
+                a network that is none of this one.
         """
         choices = Choices(searched_part(job.network))
         proposed = self._propose(choices, job)
@@ -162,6 +163,10 @@ class Evolution(Search):
                     "search.proposals=supernet needs search.supernet=<run directory of search=bilevel>"
                 )
             believed = beliefs(self._supernet, choices.sizes)
+        if self._near_seed and job.seed_path is None:
+            raise ConfigError(
+                f"search.near_seed={self._near_seed}: the space does not have the network it begins with; give 0"
+            )
         if believed is None and not self._near_seed:
             return None
         return propose(choices.sizes, self._near_seed, job.seed_path, believed)

@@ -45,6 +45,13 @@ def test_search_train_and_evaluate(tmp_path, monkeypatch, search):
     assert scores[0]["mAP"] == pytest.approx(scores[1]["mAP"])
 
 
+def test_nothing_is_near_a_network_that_is_not_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        start("search", *SMALL, *SEARCHES["evolution"], "search.near_seed=0.5", "hydra.run.dir=run")
+    assert "search.near_seed=0.5: the space does not have the network" in capsys.readouterr().err
+
+
 def test_a_cost_target_is_of_backbone_and_head(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     start("search", *SMALL, *SEARCHES["both"], "hydra.run.dir=free")
