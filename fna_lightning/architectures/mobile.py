@@ -1,7 +1,8 @@
 """Networks of inverted residual blocks (MobileNetV2 and what FNA, NAA and DenseNAS find), as data.
 
 The text form is the `net_config` of FNA: one `[[C_in, C_out], [operation, ...], stride]` a stage,
-joined by `|`. The stem (stride 2) and the last 1x1 convolution are implicit in it.
+joined by `|`. The stem (stride 2) and the last 1x1 convolution are implicit in it. A stage whose first layer
+does not add its input, although it could, has a fourth entry, `'no_residual'`, which FNA's own form lacks.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fna_lightning.errors import ArchitectureError
 
 HEAD_OPERATION = "conv_2d_1x1"
 DEFAULT_HEAD_WIDTH = 1280
+NO_RESIDUAL = "no_residual"
 
 _OPERATION = re.compile(r"k([0-9]{1,4})_e([0-9]{1,4})")
 
@@ -71,11 +73,20 @@ def parse_layer(text: object) -> Layer:
 
 @dataclass(frozen=True)
 class Stage:
-    """Layers of one output width; the first has the stage's stride, the others stride 1."""
+    """Layers of one output width; the first has the stage's stride, the others stride 1.
+
+    Attributes:
+        width: channels that each of them gives.
+        stride: of the first.
+        layers: at least one.
+        residual: whether the first adds its input where width and stride allow, as in all published networks.
+            Where widths were searched it may not: that two came out equal says nothing (spec NAA, quirk 5).
+    """
 
     width: int
     stride: int
     layers: tuple[Layer, ...]
+    residual: bool = True
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -154,7 +165,8 @@ class MobileArchitecture(Architecture):
         lines = []
         for in_width, stage in zip(self.in_widths, self.stages, strict=True):
             operations = [SKIP if layer is None else str(layer) for layer in stage.layers]
-            lines.append(f"[[{in_width}, {stage.width}], {operations}, {stage.stride}]")
+            more = "" if stage.residual else f", '{NO_RESIDUAL}'"
+            lines.append(f"[[{in_width}, {stage.width}], {operations}, {stage.stride}{more}]")
         if self.head_width != DEFAULT_HEAD_WIDTH:
             lines.append(f"[[{self.stages[-1].width}, {self.head_width}], ['{HEAD_OPERATION}'], 1]")
         return "|\n".join(lines)
@@ -169,6 +181,7 @@ class MobileArchitecture(Architecture):
                     "width": stage.width,
                     "stride": stage.stride,
                     "layers": [SKIP if layer is None else str(layer) for layer in stage.layers],
+                    **({} if stage.residual else {"residual": False}),
                 }
                 for stage in self.stages
             ],
@@ -187,7 +200,8 @@ class MobileArchitecture(Architecture):
         for number, item in enumerate(reader.take("stages", list), start=1):
             stage = Reader(item, f"stage {number}")
             layers = tuple(parse_layer(text) for text in stage.take("layers", list))
-            stages.append(Stage(stage.take("width", int), stage.take("stride", int), layers))
+            sizes = stage.take("width", int), stage.take("stride", int)
+            stages.append(Stage(*sizes, layers, stage.take("residual", bool, True)))
             stage.finish()
         stem_width = reader.take("stem_width", int)
         head_width = reader.take("head_width", int, DEFAULT_HEAD_WIDTH)
@@ -217,12 +231,12 @@ class MobileArchitecture(Architecture):
             raise ArchitectureError(f"stage 1 is {HEAD_OPERATION}: a network needs a stage before it")
         width = rows[0][0]
         stages = []
-        for number, (in_width, out_width, operations, stride) in enumerate(rows, start=1):
+        for number, (in_width, out_width, operations, stride, residual) in enumerate(rows, start=1):
             if in_width != width:
                 raise ArchitectureError(
                     f"stage {number} takes {in_width} channels, but stage {number - 1} gives {width}"
                 )
-            stages.append(Stage(out_width, stride, tuple(parse_layer(op) for op in operations)))
+            stages.append(Stage(out_width, stride, tuple(parse_layer(op) for op in operations), residual))
             width = out_width
         return cls(rows[0][0], tuple(stages), head_width)
 
@@ -241,17 +255,23 @@ def _check_stage(number: int, in_width: int, stage: Stage) -> None:
             f"stage {number} begins with skip, but goes from {in_width} to {stage.width} channels "
             f"with stride {stage.stride}: begin with an operation"
         )
+    if not stage.residual and (in_width != stage.width or stage.stride != 1 or stage.layers[0] is None):
+        raise ArchitectureError(f"stage {number} could not begin with a residual: leave {NO_RESIDUAL} out")
 
 
-def _literal_stage(number: int, text: str) -> tuple[int, int, list[Any], int]:
-    """One stage of a `net_config` as (C_in, C_out, operations, stride)."""
+def _literal_stage(number: int, text: str) -> tuple[int, int, list[Any], int, bool]:
+    """One stage of a `net_config` as (C_in, C_out, operations, stride, residual)."""
     try:
         value = ast.literal_eval(text)
-        (in_width, out_width), operations, stride = value
+        (in_width, out_width), operations, stride, *rest = value
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ArchitectureError(
             f"stage {number} is {text[:60]!r}: write [[C_in, C_out], ['k3_e6', ...], stride]"
         ) from error
     if not all(type(n) is int for n in (in_width, out_width, stride)) or not isinstance(operations, list):
         raise ArchitectureError(f"stage {number} is {text[:60]!r}: widths and stride must be whole numbers")
-    return in_width, out_width, operations, stride
+    if rest not in ([], [NO_RESIDUAL]):
+        raise ArchitectureError(
+            f"stage {number} ends with {rest!r:.40}: only {NO_RESIDUAL!r} may follow its stride"
+        )
+    return in_width, out_width, operations, stride, not rest
