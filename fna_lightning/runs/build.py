@@ -225,8 +225,10 @@ def build_remapping(config: DictConfig, folder: Path) -> RemappingCallback:
         supernet_state = network_tensors_of(read_file(path), path)
         require_finite(supernet_state, path)
     seed = None if source == "supernet" else build_seed(config)
+    settings = config.remap
+    report = folder / "remapping.csv"
     return RemappingCallback(
-        seed, config.remap.strategy, supernet_state, folder / "remapping.csv", config.remap.get("batches", 0)
+        seed, settings.strategy, supernet_state, report, settings.get("batches", 0), settings.get("grow")
     )
 
 

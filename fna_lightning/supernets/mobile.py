@@ -231,7 +231,7 @@ class MobileSupernet(StagedNetwork, Supernet):
         """The network of `path`, with skips where they were chosen."""
         left = list(zip(Choices(self), path, strict=True))
         chosen = [choice.values[index] for choice, index in left if isinstance(choice, ValueChoice)]
-        base = self.space.with_widths(dict(zip(self._searched_widths, chosen, strict=True)))
+        base = self.space.with_widths(dict(zip(self.stages_of_searched_width, chosen, strict=True)))
         stages, layers = list(base.stages), islice(left, len(chosen), None)
         for number, depth in sorted(self.space.depths.items()):
             names = [choice.names[index] for choice, index in islice(layers, depth)]
@@ -239,7 +239,7 @@ class MobileSupernet(StagedNetwork, Supernet):
         return replace(base, stages=tuple(stages))
 
     @property
-    def _searched_widths(self) -> list[int]:
+    def stages_of_searched_width(self) -> list[int]:
         """The stages whose channels are chosen."""
         return [number for number in sorted(self.space.depths) if len(self.space.widths_of(number)) > 1]
 
@@ -248,7 +248,7 @@ class MobileSupernet(StagedNetwork, Supernet):
         if not isinstance(architecture, MobileArchitecture):
             return None
         path, left = [], iter(Choices(self))
-        for number, choice in zip(self._searched_widths, left, strict=False):
+        for number, choice in zip(self.stages_of_searched_width, left, strict=False):
             width = architecture.stages[number - 1].width if number <= len(architecture.stages) else 0
             if str(width) not in choice.names:
                 return None
