@@ -13,7 +13,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import cv2
 import lightning
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fna_lightning.data.augmentation.transforms import Pipeline
@@ -117,6 +119,13 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
     @abstractmethod
     def eval_transform(self) -> Pipeline:
         """The validation set's transform."""
+
+    def seen(self, image: np.ndarray) -> Tensor:
+        """A picture (H, W, 3) uint8, RGB, of no set as validation sees one: (3, H', W') uint8.
+
+        Threads may call it side by side: pipelines are not made for that, so that each call has its own.
+        """
+        return torch.from_numpy(self.eval_transform().alone(image)).permute(2, 0, 1)
 
     def setup(self, stage: str | None = None) -> None:
         """Read what `stage` needs: both sets for `fit` or None, else the validation set; once.

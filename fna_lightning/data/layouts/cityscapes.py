@@ -21,7 +21,7 @@ from fna_lightning.data.augmentation.transforms import (
     segmentation_training,
 )
 from fna_lightning.data.base import DataModule
-from fna_lightning.data.batches import IGNORED_LABEL, SegmentationBatch
+from fna_lightning.data.batches import IGNORED_LABEL, SegmentationBatch, padded
 from fna_lightning.data.checking.checks import check_images, check_labels
 from fna_lightning.data.checking.folders import check_folder, check_root, files_below
 from fna_lightning.data.checking.images import read_image, read_labels
@@ -162,10 +162,8 @@ class CityscapesSegmentation(EpochDataset[SegmentationSample, SegmentationPipeli
 
     def collate(self, samples: Sequence[SegmentationSample]) -> SegmentationBatch:
         """Pad images to one size and labels to one size."""
-        colour = torch.tensor(PAD_COLOUR, dtype=torch.uint8).view(3, 1, 1)
-        images, sizes = _stacked([sample.image for sample in samples], colour)
-        ignored = torch.tensor(IGNORED_LABEL, dtype=torch.uint8)
-        labels, label_sizes = _stacked([sample.labels for sample in samples], ignored)
+        images, sizes = padded([sample.image for sample in samples], PAD_COLOUR)
+        labels, label_sizes = padded([sample.labels for sample in samples], IGNORED_LABEL)
         return SegmentationBatch(images, labels, sizes, label_sizes, files=[sample.file for sample in samples])
 
     def renumber(self, order: Sequence[int], names: Sequence[str]) -> None:
@@ -311,6 +309,17 @@ class CityscapesDataModule(DataModule[CityscapesSegmentation]):
         """Resize only, if at all."""
         return segmentation_evaluation(self.resize)
 
+    def unlabelled(self, pictures: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> SegmentationBatch:
+        """Pictures of no set in one batch, which has no labels.
+
+        Args:
+            pictures: N tensors (3, H_i, W_i) uint8, as `seen` gives them; one at least.
+            sizes: height and width of each before, in which labels are wanted.
+        """
+        images, inside = padded(pictures, PAD_COLOUR)
+        nothing = torch.zeros(len(images), 0, 0, dtype=torch.uint8)
+        return SegmentationBatch(images, nothing, inside, torch.tensor(list(sizes)))
+
     def _goes_by_label_ids(self) -> bool:
         """Whether the classes are Cityscapes' own."""
         ids = dict(zip(self.label_map.class_names, self.label_map.class_ids, strict=True))
@@ -367,13 +376,3 @@ def _names(folder: Path, suffix: str, key: str) -> set[str]:
         what = f"no file ends in {suffix}, neither in the folder nor below"
         raise SetError(Problem(Kind.SET, folder, what, f"set data.{key} to how the names end"))
     return found
-
-
-def _stacked(pictures: Sequence[Tensor], filler: Tensor) -> tuple[Tensor, Tensor]:
-    """Tensors (..., H_i, W_i) padded at the right and bottom by `filler` (..., 1, 1), and their (N, 2) sizes."""
-    sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
-    height, width = sizes.amax(dim=0).tolist()
-    stacked = filler.expand(len(pictures), *pictures[0].shape[:-2], height, width).contiguous()
-    for target, picture in zip(stacked, pictures, strict=True):
-        target[..., : picture.shape[-2], : picture.shape[-1]] = picture
-    return stacked, sizes

@@ -23,7 +23,7 @@ from fna_lightning.data.augmentation.transforms import (
     short_sides_rules,
 )
 from fna_lightning.data.base import DataModule
-from fna_lightning.data.batches import DetectionBatch
+from fna_lightning.data.batches import DetectionBatch, padded
 from fna_lightning.data.checking.checks import check_images
 from fna_lightning.data.checking.folders import check_folder, check_root
 from fna_lightning.data.checking.images import read_image
@@ -121,12 +121,7 @@ class CocoDetection(EpochDataset[DetectionSample, DetectionPipeline]):
 
     def collate(self, samples: Sequence[DetectionSample]) -> DetectionBatch:
         """Pad all images at the right and bottom to one size, a multiple of `pad`."""
-        sizes = torch.tensor([sample.image.shape[1:] for sample in samples])
-        height, width = (-(-int(side) // self.pad) * self.pad for side in sizes.amax(dim=0))
-        colour = torch.tensor(PAD_COLOUR, dtype=torch.uint8).view(1, 3, 1, 1)
-        images = colour.expand(len(samples), 3, height, width).contiguous()
-        for target, sample in zip(images, samples, strict=True):
-            target[:, : sample.image.shape[1], : sample.image.shape[2]] = sample.image
+        images, sizes = padded([sample.image for sample in samples], PAD_COLOUR, self.pad)
         return DetectionBatch(
             images=images,
             boxes=[sample.boxes for sample in samples],
@@ -251,6 +246,19 @@ class DetectionDataModule(DataModule[CocoDetection]):
     def eval_transform(self) -> DetectionPipeline:
         """Resize only."""
         return detection_evaluation(self.resize())
+
+    def unlabelled(self, pictures: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> DetectionBatch:
+        """Pictures of no set in one batch, padded as all are; they are numbered from 0.
+
+        Args:
+            pictures: N tensors (3, H_i, W_i) uint8, as `seen` gives them; one at least.
+            sizes: height and width of each before.
+        """
+        images, inside = padded(pictures, PAD_COLOUR, self.pad)
+        boxes, labels = DetectionBatch.empty_boxes()
+        number = len(pictures)
+        originals, ids = torch.tensor(list(sizes)), torch.arange(number)
+        return DetectionBatch(images, [boxes] * number, [labels] * number, inside, originals, ids)
 
     def usable(
         self,
