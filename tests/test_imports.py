@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "searches": CORE | PARTS | {"data", "tasks", "search", "modules", "callbacks"},
     "reporting": CORE | PARTS | {"data", "tasks", "search", "modules", "callbacks"},
     "runs": CORE | PARTS | {"data", "tasks", "search", "modules", "callbacks", "searches", "reporting"},
-    "deployment": CORE | PARTS | {"data", "tasks", "reporting", "runs"},
+    "deployment": CORE | PARTS | {"data", "tasks", "callbacks", "reporting", "runs"},
     # Doors to it: a name of the package, and a command.
     "__init__": {"deployment"},
     "predict": CORE | {"data", "reporting", "runs", "deployment"},

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fna_lightning.complaints import one_line
+from fna_lightning.complaints import HELP_SHOWS, Parser, one_line
 from fna_lightning.data.base import DataModule
 from fna_lightning.data.checking.leaks import note_copies, same_contents
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, printable
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         examination = examine(_data_module(overrides))
         show(examination, Console(highlight=False))
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {one_line(error, 'how it is used', _hint, _otherwise)}", file=sys.stderr)
+        print(f"error: {one_line(error, HELP_SHOWS, _hint, _otherwise)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; what was found so far is not listed", file=sys.stderr)
@@ -220,17 +220,10 @@ def _otherwise(chain: list[BaseException]) -> str:
     return text.split(" Config search path")[0]
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line, as all commands here do."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USER_ERROR, f"error: {message}; --help shows how it is used\n")
-
-
 def _parser() -> argparse.ArgumentParser:
     lists = {severity: [kind.title for kind in Kind if kind.severity == severity] for severity in _STYLES}
     words = {f"{severity}s": "\n".join(f"  {title}" for title in titles) for severity, titles in lists.items()}
-    parser = _Parser(
+    parser = Parser(
         prog=_COMMAND,
         usage=f"{_COMMAND} data=<name> [data.<key>=<value> ...]",
         description=_DESCRIPTION,

@@ -4,14 +4,26 @@ How the networks of a task are used is a file that registers a `Network`; import
 """
 
 from fna_lightning.deployment.detection import DetectionNetwork, FoundBoxes
-from fna_lightning.deployment.network import Network, load
+from fna_lightning.deployment.network import Found, Network, load
+from fna_lightning.deployment.reading import Broken, frame_count
 from fna_lightning.deployment.segmentation import FoundLabels, SegmentationNetwork
+from fna_lightning.deployment.sources import Source, find_sources
+from fna_lightning.deployment.writing import Record, Written, predict_files, require_own
 
 __all__ = [
+    "Broken",
     "DetectionNetwork",
+    "Found",
     "FoundBoxes",
     "FoundLabels",
     "Network",
+    "Record",
     "SegmentationNetwork",
+    "Source",
+    "Written",
+    "find_sources",
+    "frame_count",
     "load",
+    "predict_files",
+    "require_own",
 ]

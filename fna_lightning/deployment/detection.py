@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fna_lightning.data.batches import DetectionBatch
-from fna_lightning.deployment.network import Network, register
+from fna_lightning.deployment.network import Found, Network, register
 from fna_lightning.detectors import Detections
 from fna_lightning.errors import ConfigError
+from fna_lightning.reporting.pictures import boxes_on
 
 THRESHOLD = 0.3
 """Least score of boxes, unless another is asked for."""
 
 
 @dataclass(frozen=True, eq=False)
-class FoundBoxes:
+class FoundBoxes(Found):
     """The boxes found in one picture, best first."""
 
     names: tuple[str, ...]
@@ -33,6 +35,20 @@ class FoundBoxes:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def drawn(self, pixels: np.ndarray) -> np.ndarray:
+        """With boxes, names and scores."""
+        return boxes_on(pixels, self.boxes, self.labels.tolist(), self.names, self.scores.tolist())
+
+    def rasters(self) -> dict[str, np.ndarray]:
+        """None."""
+        return {}
+
+    def summary(self) -> list[dict[str, Any]]:
+        """Entries of a COCO results file, without the picture's id; the first class has the category id 1."""
+        corners = np.concatenate([self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], axis=1)
+        columns = zip(self.labels.tolist(), corners.tolist(), self.scores.tolist(), strict=True)
+        return [{"category_id": label + 1, "bbox": box, "score": score} for label, box, score in columns]
 
 
 @register("detection")
@@ -50,6 +66,26 @@ class DetectionNetwork(Network):
         if not 0 <= threshold <= 1:
             raise ConfigError(f"threshold={threshold}: give the least score of boxes, from 0 to 1")
         return threshold
+
+    def documents(
+        self, images: Sequence[Mapping[str, Any]], summaries: Sequence[list[dict[str, Any]]]
+    ) -> dict[str, Any]:
+        """The same boxes in two of COCO's formats.
+
+        `detections.json` is a data set whose boxes have scores, `predictions.json` a results file for it.
+        """
+        entries = [
+            {"image_id": image["id"], **entry}
+            for image, found in zip(images, summaries, strict=True)
+            for entry in found
+        ]
+        categories = [{"id": number, "name": name} for number, name in enumerate(self.class_names, start=1)]
+        annotations = [
+            {"id": number, **entry, "area": entry["bbox"][2] * entry["bbox"][3], "iscrowd": 0}
+            for number, entry in enumerate(entries, start=1)
+        ]
+        whole = {"images": list(images), "categories": categories, "annotations": annotations}
+        return {"detections.json": whole, "predictions.json": entries}
 
     def results(
         self, predictions: Sequence[Detections], batch: DetectionBatch, threshold: float | None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -38,6 +39,22 @@ class Seen:
     """(3, H', W') uint8, RGB, brought to the size of the training's validation."""
     size: tuple[int, int]
     """Height and width that it had before."""
+
+
+class Found(ABC):
+    """What was found in one picture."""
+
+    @abstractmethod
+    def drawn(self, pixels: np.ndarray) -> np.ndarray:
+        """A copy of the picture (H, W, 3) uint8, RGB, with what was found in it."""
+
+    @abstractmethod
+    def rasters(self) -> dict[str, np.ndarray]:
+        """What is written as pictures besides, by the name of a folder: (H, W) or (H, W, 3) BGR, uint8."""
+
+    @abstractmethod
+    def summary(self) -> Any:
+        """What `Network.documents` needs of it, which is held for all pictures of a call."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +116,12 @@ class Network(ABC):
             found += self.run(seen, threshold)
         return found if several else found[0]
 
-    def see(self, pixels: Any) -> Seen:
+    def see(self, pixels: np.ndarray) -> Seen:
         """Bring a picture (H, W, 3) uint8, RGB, to the size in which the network sees it; threads may call it."""
         return Seen(self.data.seen(pixels), (pixels.shape[0], pixels.shape[1]))
 
     @torch.inference_mode()
-    def run(self, pictures: Sequence[Seen], threshold: float | None = None) -> list[Any]:
+    def run(self, pictures: Sequence[Seen], threshold: float | None = None) -> Sequence[Found]:
         """What is found in the pictures of one batch, each in the pixels that it had before."""
         data = cast("Any", self.data)  # each kind of task's own has it
         batch = data.unlabelled([each.pixels for each in pictures], [each.size for each in pictures])
@@ -121,7 +138,16 @@ class Network(ABC):
         """
 
     @abstractmethod
-    def results(self, predictions: Any, batch: Any, threshold: float | None) -> list[Any]:
+    def documents(self, images: Sequence[Mapping[str, Any]], summaries: Sequence[Any]) -> dict[str, Any]:
+        """The record of many pictures: content of JSON files by their names.
+
+        Args:
+            images: the pictures' entries, `id`, `file_name`, `width` and `height` among them.
+            summaries: what was found in each, see `Found.summary`.
+        """
+
+    @abstractmethod
+    def results(self, predictions: Any, batch: Any, threshold: float | None) -> Sequence[Found]:
         """What the task predicted for a batch, for people: names, and pixels of the pictures as they were."""
 
 
@@ -141,7 +167,7 @@ def load(place: str | os.PathLike[str], device: str | torch.device = "cpu") -> N
 
     Args:
         place: run directory of `train.py`, whose last checkpoint is taken, or a checkpoint in one.
-        device: of torch, such as `cpu`, `cuda` or `cuda:1`.
+        device: of torch, such as `cpu`, `cuda` or `cuda:1`; `auto` is a GPU if there is one.
 
     Raises:
         CheckpointError: where there is no such checkpoint, it is none, or it is of a search or a classifier.
@@ -163,13 +189,14 @@ def load(place: str | os.PathLike[str], device: str | torch.device = "cpu") -> N
 
 
 def device_of(name: str | torch.device) -> torch.device:
-    """The device of that name.
+    """The device of that name; `auto` is a GPU if there is one.
 
     Raises:
         ConfigError: torch knows no such device, or has none here.
     """
     try:
-        device = torch.device(name)
+        found = "cuda" if torch.cuda.is_available() else "cpu"
+        device = torch.device(found if name == "auto" else name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(f"device={name}: cannot be used ({brief(error)}); give cpu, cuda or cuda:1") from error

@@ -36,5 +36,5 @@ def pixels_of(picture: PictureLike) -> np.ndarray:
             raise DataError(f"picture: an image of PIL's mode {picture.mode}; give one of 8 bits, such as RGB")
         return np.asarray(picture.convert("RGB"))
     if isinstance(picture, str | os.PathLike):
-        return read_image(Path(picture))
+        return read_image(Path(picture), "restore it")
     raise DataError(f"picture: a {type(picture).__name__}; give an array, a PIL image or the path of a file")

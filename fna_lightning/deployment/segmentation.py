@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+import cv2
 import numpy as np
 from torch import Tensor
 
 from fna_lightning.data import LabelMap
 from fna_lightning.data.batches import SegmentationBatch
 from fna_lightning.data.classes import class_order
-from fna_lightning.deployment.network import Network, register
+from fna_lightning.deployment.network import Found, Network, register
 from fna_lightning.errors import CheckpointError, ConfigError, DataError
+from fna_lightning.reporting.pictures import labels_on
 
 
 @dataclass(frozen=True, eq=False)
-class FoundLabels:
+class FoundLabels(Found):
     """The class of every pixel of one picture."""
 
     labels: np.ndarray
@@ -44,6 +47,17 @@ class FoundLabels:
     def coloured(self) -> np.ndarray:
         """(H, W, 3) uint8, RGB: the labels in their colours."""
         return self.label_map.coloured(self.labels)
+
+    def drawn(self, pixels: np.ndarray) -> np.ndarray:
+        """Under the colours of the classes, with their names."""
+        return labels_on(pixels, self.labels, self.colours, self.names)
+
+    def rasters(self) -> dict[str, np.ndarray]:
+        """`label_ids` and `coloured`, as `evaluate.py` writes them."""
+        return {"label_ids": self.ids, "coloured": cv2.cvtColor(self.coloured, cv2.COLOR_RGB2BGR)}
+
+    def summary(self) -> None:
+        """Nothing but its files."""
 
 
 @register("segmentation")
@@ -79,6 +93,18 @@ class SegmentationNetwork(Network):
         """
         if threshold is not None:
             raise ConfigError(f"threshold={threshold}: is for boxes of detectors; leave it out for a segmenter")
+
+    def documents(self, images: Sequence[Mapping[str, Any]], summaries: Sequence[None]) -> dict[str, Any]:
+        """`segmentations.json`: the files of every picture, and what the ids in them stand for."""
+        del summaries
+        label_map = self.label_map
+        categories = [
+            {"id": int(ids[0]), "name": name, "colour": list(colour)}
+            for ids, name, colour in zip(
+                label_map.class_ids, label_map.class_names, label_map.colours, strict=True
+            )
+        ]
+        return {"segmentations.json": {"images": list(images), "categories": categories}}
 
     def results(
         self, predictions: Sequence[Tensor], batch: SegmentationBatch, threshold: float | None
