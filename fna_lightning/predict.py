@@ -113,14 +113,14 @@ def run(config: DictConfig, console: Console) -> Outcome:
     Raises:
         UserError: the network or the pictures are not there, a setting does not fit, or nothing can be written.
     """
-    from fna_lightning.deployment import Broken, Record, find_sources, load, predict_files, require_own
+    from fna_lightning.deployment import Broken, Record, begin_folder, find_sources, load, predict_files
 
     folder = Path(config.output)
     places = [config.images] if isinstance(config.images, str) else list(config.images)
     sources = find_sources(places, folder)
     network = load(config.checkpoint, config.device)
     network.checked_threshold(config.threshold)
-    require_own(network, folder)
+    begin_folder(network, folder)
     settings = {key: config[key] for key in ("threshold", "batch_size", "every", "limit")}
     record, broken = Record(), 0
     with _progress(console) as progress:

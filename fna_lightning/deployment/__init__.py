@@ -8,7 +8,7 @@ from fna_lightning.deployment.network import Found, Network, load
 from fna_lightning.deployment.reading import Broken, frame_count
 from fna_lightning.deployment.segmentation import FoundLabels, SegmentationNetwork
 from fna_lightning.deployment.sources import Source, find_sources
-from fna_lightning.deployment.writing import Record, Written, predict_files, require_own
+from fna_lightning.deployment.writing import Record, Written, begin_folder, predict_files
 
 __all__ = [
     "Broken",
@@ -21,9 +21,9 @@ __all__ = [
     "SegmentationNetwork",
     "Source",
     "Written",
+    "begin_folder",
     "find_sources",
     "frame_count",
     "load",
     "predict_files",
-    "require_own",
 ]

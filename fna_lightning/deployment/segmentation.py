@@ -61,6 +61,7 @@ class FoundLabels(Found):
 
 
 @register("segmentation")
+@dataclass(frozen=True, eq=False)  # again, so that __post_init__ is called
 class SegmentationNetwork(Network):
     """A segmenter; `predict` returns `FoundLabels`."""
 

@@ -66,22 +66,29 @@ class Record:
         self.summaries.append(written.summary)
 
     def save(self, network: Network, folder: Path) -> None:
-        """Write it, each file whole or not at all."""
-        for name, content in network.documents(self.images, self.summaries).items():
-            write_text(folder / name, json.dumps(content))
+        """Write it, each file whole or not at all.
+
+        Raises:
+            ConfigError: it cannot be written.
+        """
+        with _writing(folder):
+            for name, content in network.documents(self.images, self.summaries).items():
+                write_text(folder / name, json.dumps(content))
 
 
-def require_own(network: Network, folder: Path) -> None:
-    """Require that results may be written to a folder: to a new one, an empty one, or over an earlier call's.
+def begin_folder(network: Network, folder: Path) -> None:
+    """Make a folder for results, unless it is there: empty, or with those of an earlier call to be replaced.
 
     Raises:
-        ConfigError: it is a file, or holds something else.
+        ConfigError: it is a file, cannot be made, or holds something else.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"output={folder}: is a file; give a folder")
     known = any((folder / name).is_file() for name in network.documents([], []))
     if folder.is_dir() and not known and any(folder.iterdir()):
         raise ConfigError(f"output={folder}: holds other files, which are never written over; give a new folder")
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def predict_files(
@@ -112,7 +119,7 @@ def predict_files(
     """
     size = batch_size or network.batch_size
     number = 2 * size + _THREADS
-    with contextlib.ExitStack() as stack:
+    with _writing(folder), contextlib.ExitStack() as stack:
         # Closed last, when no thread adds to it any more.
         film = stack.enter_context(contextlib.closing(_Film(folder, every)))
         readers, writers, decoder, editor = (
@@ -120,13 +127,23 @@ def predict_files(
         )
         frames = read_frames(network, sources, readers, decoder, every=every, limit=limit, number=number)
         looked_at = _looked_at(network, frames, size, threshold)
-        try:
-            drawn = ahead(writers, lambda each: _write(folder, each), looked_at, number)
-            yield from ahead(editor, film.add, drawn, number)
-        except OSError as error:
-            raise ConfigError(
-                f"output={folder}: cannot be written ({error.strerror}); give a folder that can"
-            ) from error
+        drawn = ahead(writers, lambda each: _write(folder, each), looked_at, number)
+        yield from ahead(editor, film.add, drawn, number)
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Make one line of what a file system refuses.
+
+    Raises:
+        ConfigError: the folder or a file in it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"output={folder}: cannot be written ({error.strerror}); give a folder that can"
+        ) from error
 
 
 @contextlib.contextmanager

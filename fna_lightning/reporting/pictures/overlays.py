@@ -25,6 +25,8 @@ _COLOUR_SHARE = 0.5
 """Of a pixel that is shown in the colour of its class."""
 _NAMED_SHARE = 0.004
 """Of a picture that a class covers at least where its name is written."""
+_INNERMOST = 0.9
+"""Share of the largest distance to the edge at which a place is as good as the farthest."""
 _LIGHT = 150
 """Luminance from which on dark letters are easier to read than white ones."""
 
@@ -118,10 +120,13 @@ def _borders(labels: Pixels, line: int) -> NDArray[np.bool_]:
 
 
 def _innermost(mask: NDArray[np.bool_]) -> tuple[int, int]:
-    """Place (x, y) of the pixel that is farthest from the edge of a mask, and of the picture."""
+    """Place (x, y) farthest from the edge of a mask, and of the picture; of several the one in their middle."""
     framed = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    _, _, _, (x, y) = cv2.minMaxLoc(cv2.distanceTransform(framed, cv2.DIST_L2, 3))
-    return x - 1, y - 1
+    distance = cv2.distanceTransform(framed, cv2.DIST_L2, 3)
+    places = np.argwhere(distance >= _INNERMOST * distance.max()) - 1
+    middle = np.median(places, axis=0)
+    y, x = places[np.abs(places - middle).sum(axis=1).argmin()].tolist()
+    return x, y
 
 
 def _line(height: int, width: int) -> int:
