@@ -329,6 +329,34 @@ def test_broken_files_are_named_and_passed_over(detector, here, predicted, capfd
     assert sorted(path.name for path in (folder / "pictures").iterdir()) == ["a.png", "e.png"]
 
 
+def test_a_video_that_breaks_off_keeps_what_was_read(detector, here, predicted, capfd):
+    """Of this kind of file, which says at its beginning how many frames there are."""
+    writer = cv2.VideoWriter(str(here / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for number in range(20):
+        writer.write(picture(number, (48, 64)))
+    writer.release()
+    content = (here / "clip.avi").read_bytes()
+    (here / "clip.avi").write_bytes(content[: len(content) // 2])
+    folder = predicted(detector.run, here / "clip.avi", code=1)
+    assert "clip.avi: breaks off after" in capfd.readouterr().err
+    frames = [image["frame"] for image in read(folder / "detections.json")["images"]]
+    assert frames == list(range(len(frames)))
+    assert 3 < len(frames) < 18
+    assert len(frames_of(folder / "pictures" / "clip.mp4")[0]) == len(frames)
+
+
+def test_pixels_are_those_that_are_stored_whatever_a_tag_turns(detector, here):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    stored = Image.fromarray(picture(0, (48, 64)))
+    stored.save(here / "turned.jpg", exif=turned, quality=100)
+    stored.save(here / "plain.jpg", quality=100)
+    network = fna_lightning.load(detector.run)
+    one, other = network.predict([here / "turned.jpg", here / "plain.jpg"])
+    assert one.size == (48, 64)
+    assert np.array_equal(one.boxes, other.boxes)
+
+
 def test_a_checkpoint_from_before_classes_were_kept(detector, here):
     shutil.copytree(detector.run, here / "old")
     path = here / "old" / "checkpoints" / "last.ckpt"
