@@ -176,7 +176,9 @@ def _hint(key: str, chain: list[BaseException]) -> str:
 
 
 def _otherwise(chain: list[BaseException]) -> str:
-    return " ".join(str(chain[0]).split()).split(" Config search path")[0]
+    text = " ".join(str(chain[0]).split())
+    # Without where Hydra looked, nor its advice to sweep, which this command does not.
+    return text.partition(" Config search path")[0].partition(" 3. To sweep")[0]
 
 
 def _keys() -> list[str]:

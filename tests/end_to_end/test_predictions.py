@@ -383,6 +383,7 @@ def of_search(run, here):
     ("overrides", "words"),
     [
         (["images=nowhere.png"], ["nowhere.png: no such file or folder"]),
+        (["images=a.png,b.png"], ["use key=[value1,value2] 2. To use it as string, quote the value"]),
         (["images=empty"], ["empty: no picture or video"]),
         (["images=*.tiff"], ["*.tiff: no file matches"]),
         (["images=*.txt"], ["*.txt: 1 files match, but none is a picture"]),
