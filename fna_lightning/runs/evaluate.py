@@ -52,6 +52,7 @@ def evaluate(config: DictConfig) -> float:
     data.setup("validate")
     datasets.check_task(data, task, config)
     _match_classes(config, checkpoint, data, trained)
+    datasets.warn_of_trained(data, checkpoint)
     network = build.build_network(config, backbone, data.num_classes, parts)
     build.load_parameters(network, checkpoint)
     build.prepare_network(config, network)
