@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 from collections import Counter
@@ -92,6 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     overrides = _parser().parse_args(arguments).override
+    found = logging.StreamHandler()  # to standard error, as the streams are now
+    log = logging.getLogger(Problems.__module__)
+    log.addHandler(found)
+    log.setLevel(logging.INFO)
     try:
         examination = examine(_data_module(overrides))
         show(examination, Console(highlight=False))
@@ -101,16 +106,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; what was found so far is not listed", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        log.removeHandler(found)
+        log.setLevel(logging.NOTSET)
     return EXIT_BROKEN if examination.count("error") else 0
 
 
 def examine(data: DataModule[Any]) -> Examination:
     """Read both splits of `data` with its own checks, and compare them with each other.
 
+    Of a set without a validation part, everything that is wrong is in the split `whole`.
+
     Raises:
         DataError: Neither can be read, for one and the same reason.
     """
     start = time.perf_counter()
+    found, totals = (_splits if data.has_validation() else _whole)(data)
+    lists = {split: list(problems) for split, problems in found.items()}
+    return Examination(lists, totals, time.perf_counter() - start)
+
+
+def _whole(data: DataModule[Any]) -> tuple[dict[str, Problems], dict[str, dict[str, int]]]:
+    """What is wrong with a set of which a share is set aside, and its totals."""
+    problems = Problems("list")
+    whole = data.build_train(problems)
+    train, val = data.set_aside(whole)
+    _compare(data, train, val, problems)
+    data.note_unused(train, val, problems, problems)
+    note_copies(whole, problems)
+    parts = {"whole": whole, "training": train, "validation": val}
+    return {"whole": problems}, {split: part.totals() for split, part in parts.items()}
+
+
+def _splits(data: DataModule[Any]) -> tuple[dict[str, Problems], dict[str, dict[str, int]]]:
+    """What is wrong with each split of a set that has two, and the totals of both."""
     found = {"training": Problems("list"), "validation": Problems("list")}
     train = _read(data.build_train, found["training"])
     val = _read(data.build_val, found["validation"])
@@ -127,8 +156,7 @@ def examine(data: DataModule[Any]) -> Examination:
         split: {} if isinstance(dataset, SetError) else dataset.totals()
         for split, dataset in zip(found, (train, val), strict=True)
     }
-    lists = {split: list(problems) for split, problems in found.items()}
-    return Examination(lists, totals, time.perf_counter() - start)
+    return found, totals
 
 
 def show(examination: Examination, console: Console) -> None:
@@ -180,7 +208,7 @@ def _place(problem: Problem) -> tuple[str, int, int, str]:
 
 
 def _summary(examination: Examination) -> Table:
-    splits = list(examination.problems)
+    splits = list(examination.totals)
     table = Table("", "", *splits, box=box.SIMPLE)
     for column in table.columns[2:]:
         column.justify = "right"
@@ -188,16 +216,17 @@ def _summary(examination: Examination) -> Table:
     for title in titles:
         table.add_row("usable", title, *_counts(examination.totals[split].get(title, 0) for split in splits))
     table.add_section()
-    kinds = {split: Counter(problem.kind for problem in examination.problems[split]) for split in splits}
+    kinds = {split: Counter(problem.kind for problem in own) for split, own in examination.problems.items()}
     for kind in Kind:
-        if any(kinds[split][kind] for split in splits):
+        if any(own[kind] for own in kinds.values()):
             severity = Text(kind.severity, _STYLES[kind.severity])
-            table.add_row(severity, kind.title, *_counts(kinds[split][kind] for split in splits))
+            numbers = (kinds[split][kind] if split in kinds else None for split in splits)
+            table.add_row(severity, kind.title, *_counts(numbers))
     return table
 
 
-def _counts(numbers: Iterable[int]) -> list[str]:
-    return [f"{number:,}" for number in numbers]
+def _counts(numbers: Iterable[int | None]) -> list[str]:
+    return ["" if number is None else f"{number:,}" for number in numbers]
 
 
 def _data_module(overrides: list[str]) -> DataModule[Any]:

@@ -47,6 +47,7 @@ def evaluate(config: DictConfig) -> float:
     data.setup("validate")
     datasets.check_task(data, task, config)
     _match_classes(config, checkpoint, data, trained)
+    datasets.warn_of_trained(data, checkpoint)
     network = rebuild(config, data.num_classes, checkpoint)
     build.prepare_network(config, network)
     module = EvaluationModule(network, task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -48,14 +49,14 @@ def read_image(path: Path, mend: str = "restore it or set data.check_images=all"
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def read_labels(path: Path) -> np.ndarray:
-    """Decode `path`, grayscale of 8 bits, into an array (H, W) uint8 of what is stored.
+def read_labels(path: Path, decode: Callable[[bytes], np.ndarray] | None = None) -> np.ndarray:
+    """Decode `path` into an array (H, W) uint8 of ids, by `decode` or else as `decode_labels` does.
 
     Raises:
         DataError: The file is missing, broken or of another kind.
     """
     try:
-        return decode_labels(read_content(path))
+        return (decode or decode_labels)(read_content(path))
     except ImageError as error:
         raise DataError(f"{path}: {error}; {error.kind.mend}") from error
 
