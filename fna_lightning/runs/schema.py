@@ -333,10 +333,35 @@ class PredictSettings(Group):
     """Of the frames of a video, each so many-th is looked at."""
 
 
+@dataclass
+class ExportSettings(Group):
+    """`python -m fna_lightning.export`."""
+
+    checkpoint: str
+    """Checkpoint or run directory."""
+    format: Literal["onnx", "torch_export", "safetensors"]
+    """Of the file."""
+    part: Literal["network", "raw", "backbone"] | None
+    """Boxes or labels, what is predicted before they are decoded, or feature maps."""
+    dynamic: Literal["all", "batch", "size", "none"] | None
+    """What may vary."""
+    batch: Positive
+    """Pictures at once, where that does not vary."""
+    size: tuple[Positive, Positive] | None
+    """Height and width, where they do not vary."""
+    images: str | list[str] | None
+    """Files, folders and patterns of pictures to check on."""
+    limit: Positive
+    """Pictures that are checked."""
+    output: str | None
+    """The file."""
+
+
 ENTRIES: dict[str, type[Group]] = {
     "train": TrainSettings,
     "search": SearchSettings,
     "evaluate": EvaluateSettings,
     "predict": PredictSettings,
+    "export": ExportSettings,
 }
 """What the settings of every entry point are, by its name."""
