@@ -59,9 +59,8 @@ def remap(
     if rule is not None and supernet_state is not None:
         found = place_supernet(target, supernet_state)
         placed |= found
-        computed, dead = (
-            {name: of for name, of in each.items() if name not in found} for each in (computed, dead)
-        )
+        computed = {name: how for name, how in computed.items() if name not in found}
+        dead = {name: number for name, number in dead.items() if name not in found}
     states = (supernet_state or {}, seed.state if seed else {})
     entries = tuple(
         replace(_entry(name, tensor, placed, states, computed.get(name)), dead=dead.get(name, 0))
