@@ -1,15 +1,16 @@
 """Networks of inverted residual blocks (MobileNetV2 and what FNA, NAA and DenseNAS find), as data.
 
 The text form is the `net_config` of FNA: one `[[C_in, C_out], [operation, ...], stride]` a stage,
-joined by `|`. The stem (stride 2) and the last 1x1 convolution are implicit in it.
+joined by `|`. The stem (stride 2) and the last 1x1 convolution are implicit in it. A fourth entry
+`'no_residual'` is ours: released code adds a residual wherever shapes allow one, and cannot say otherwise.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
 
 from fna_lightning.architectures.kinds import SKIP, Architecture, register_kind
 from fna_lightning.architectures.levels import Level, turn_strides_into_dilations
@@ -18,6 +19,8 @@ from fna_lightning.errors import ArchitectureError
 
 HEAD_OPERATION = "conv_2d_1x1"
 DEFAULT_HEAD_WIDTH = 1280
+NO_RESIDUAL = "no_residual"
+"""Of a stage in a `net_config`: its first layer has no residual, although shapes allow one."""
 
 _OPERATION = re.compile(r"k([0-9]{1,4})_e([0-9]{1,4})")
 
@@ -76,6 +79,11 @@ class Stage:
     width: int
     stride: int
     layers: tuple[Layer, ...]
+    first_residual: bool = True
+    """Whether its first layer adds its input where widths and stride allow it, as all layers behind it do.
+
+    That is MobileNetV2's rule; where widths are searched, equal ones are an accident (spec NAA 7.5).
+    """
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -112,6 +120,15 @@ class MobileArchitecture(Architecture):
                 raise ArchitectureError(f"{name} width {width}: give a positive number")
         for number, (in_width, stage) in enumerate(zip(self.in_widths, self.stages, strict=True), start=1):
             _check_stage(number, in_width, stage)
+        # Kept only where it makes a difference, so that equal networks are equal; a stride may become a dilation.
+        pairs = zip(self.in_widths, self.stages, strict=True)
+        stages = [
+            stage
+            if in_width == stage.width and stage.layers[0] is not None
+            else replace(stage, first_residual=True)
+            for in_width, stage in pairs
+        ]
+        object.__setattr__(self, "stages", tuple(stages))
 
     @property
     def in_widths(self) -> tuple[int, ...]:
@@ -154,7 +171,8 @@ class MobileArchitecture(Architecture):
         lines = []
         for in_width, stage in zip(self.in_widths, self.stages, strict=True):
             operations = [SKIP if layer is None else str(layer) for layer in stage.layers]
-            lines.append(f"[[{in_width}, {stage.width}], {operations}, {stage.stride}]")
+            more = "" if stage.first_residual else f", {NO_RESIDUAL!r}"
+            lines.append(f"[[{in_width}, {stage.width}], {operations}, {stage.stride}{more}]")
         if self.head_width != DEFAULT_HEAD_WIDTH:
             lines.append(f"[[{self.stages[-1].width}, {self.head_width}], ['{HEAD_OPERATION}'], 1]")
         return "|\n".join(lines)
@@ -164,14 +182,7 @@ class MobileArchitecture(Architecture):
         return {
             "kind": self.kind,
             "stem_width": self.stem_width,
-            "stages": [
-                {
-                    "width": stage.width,
-                    "stride": stage.stride,
-                    "layers": [SKIP if layer is None else str(layer) for layer in stage.layers],
-                }
-                for stage in self.stages
-            ],
+            "stages": [_plain(stage) for stage in self.stages],
             "head_width": self.head_width,
         }
 
@@ -187,7 +198,8 @@ class MobileArchitecture(Architecture):
         for number, item in enumerate(reader.take("stages", list), start=1):
             stage = Reader(item, f"stage {number}")
             layers = tuple(parse_layer(text) for text in stage.take("layers", list))
-            stages.append(Stage(stage.take("width", int), stage.take("stride", int), layers))
+            width, stride = stage.take("width", int), stage.take("stride", int)
+            stages.append(Stage(width, stride, layers, stage.take("first_residual", bool, True)))
             stage.finish()
         stem_width = reader.take("stem_width", int)
         head_width = reader.take("head_width", int, DEFAULT_HEAD_WIDTH)
@@ -211,20 +223,28 @@ class MobileArchitecture(Architecture):
         parts = [part.strip() for part in text.strip().rstrip("|").split("|")]
         rows = [_literal_stage(number, part) for number, part in enumerate(parts, start=1)]
         head_width = DEFAULT_HEAD_WIDTH
-        if rows[-1][2] == [HEAD_OPERATION]:
-            head_width = rows.pop()[1]
+        if rows[-1].operations == [HEAD_OPERATION]:
+            head_width = rows.pop().width
         if not rows:
             raise ArchitectureError(f"stage 1 is {HEAD_OPERATION}: a network needs a stage before it")
-        width = rows[0][0]
+        width = rows[0].in_width
         stages = []
-        for number, (in_width, out_width, operations, stride) in enumerate(rows, start=1):
-            if in_width != width:
+        for number, row in enumerate(rows, start=1):
+            if row.in_width != width:
                 raise ArchitectureError(
-                    f"stage {number} takes {in_width} channels, but stage {number - 1} gives {width}"
+                    f"stage {number} takes {row.in_width} channels, but stage {number - 1} gives {width}"
                 )
-            stages.append(Stage(out_width, stride, tuple(parse_layer(op) for op in operations)))
-            width = out_width
-        return cls(rows[0][0], tuple(stages), head_width)
+            layers = tuple(parse_layer(operation) for operation in row.operations)
+            stages.append(Stage(row.width, row.stride, layers, row.first_residual))
+            width = row.width
+        return cls(rows[0].in_width, tuple(stages), head_width)
+
+
+def _plain(stage: Stage) -> dict[str, Any]:
+    """A stage as lists, numbers and strings; what goes without saying is not said."""
+    layers = [SKIP if layer is None else str(layer) for layer in stage.layers]
+    more = {} if stage.first_residual else {"first_residual": False}
+    return {"width": stage.width, "stride": stage.stride, "layers": layers, **more}
 
 
 def _check_stage(number: int, in_width: int, stage: Stage) -> None:
@@ -243,15 +263,28 @@ def _check_stage(number: int, in_width: int, stage: Stage) -> None:
         )
 
 
-def _literal_stage(number: int, text: str) -> tuple[int, int, list[Any], int]:
-    """One stage of a `net_config` as (C_in, C_out, operations, stride)."""
+class _Row(NamedTuple):
+    """A stage of a `net_config` as it is written."""
+
+    in_width: int
+    width: int
+    operations: list[Any]
+    stride: int
+    first_residual: bool
+
+
+def _literal_stage(number: int, text: str) -> _Row:
     try:
         value = ast.literal_eval(text)
-        (in_width, out_width), operations, stride = value
+        (in_width, out_width), operations, stride, *more = value
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ArchitectureError(
             f"stage {number} is {text[:60]!r}: write [[C_in, C_out], ['k3_e6', ...], stride]"
         ) from error
     if not all(type(n) is int for n in (in_width, out_width, stride)) or not isinstance(operations, list):
         raise ArchitectureError(f"stage {number} is {text[:60]!r}: widths and stride must be whole numbers")
-    return in_width, out_width, operations, stride
+    if more not in ([], [NO_RESIDUAL]):
+        raise ArchitectureError(
+            f"stage {number} ends with {str(more)[:60]}: leave it out, or write {NO_RESIDUAL!r}"
+        )
+    return _Row(in_width, out_width, operations, stride, not more)

@@ -29,7 +29,7 @@ class StagePlan(NamedTuple):
     """Whether its first layer also returns its expanded map."""
 
     def layer(self, layer: Layer, index: int, norm: Norm) -> nn.Module:
-        """`layer` at place `index` of the stage; its block has a residual where shape allows."""
+        """`layer` at place `index` of the stage; its block has a residual where shape and stage allow."""
         if layer is None:
             return nn.Identity()
         in_width, stride = (self.in_width, self.stride) if index == 0 else (self.stage.width, 1)
@@ -40,7 +40,7 @@ class StagePlan(NamedTuple):
             stride=stride,
             dilation=self.dilation,
             norm=norm,
-            residual=in_width == self.stage.width and stride == 1,
+            residual=in_width == self.stage.width and stride == 1 and (index > 0 or self.stage.first_residual),
             exposed=self.exposed and index == 0,
         )
 
