@@ -330,7 +330,7 @@ def test_on_any_backbone(name, strides, width):
 def test_config_builds_the_default(tiny_backbone):
     config = OmegaConf.load(CONF / "detector" / "yolof.yaml")
     # The defaults list is Hydra's; the strides are read when the backbone is built.
-    del config["defaults"], config["strides"], config["features"]
+    del config["defaults"], config["strides"], config["features"], config["output_stride"]
     network = instantiate(config)(tiny_backbone, num_classes=2)
     default = YOLOF(tiny_backbone, num_classes=2)
     assert str(network) == str(default)
