@@ -27,7 +27,14 @@ LEVEL = (30, 40)
 """Of the largest level at their size, on which heads are compared by cost."""
 WITHIN = 0.03
 """Of the found head's multiply-adds, that a random one's differ at most."""
-NETWORKS = ("found", "published", "published, the other", "random", "FCOS's own")
+NETWORKS = {
+    "found": "found",
+    "published": "published (`fad`)",
+    "published_other": "published (`fad_other`)",
+    "random": "random, of the found one's cost",
+    "own": "FCOS's own",
+}
+"""Folders of the runs, and what the table calls them."""
 
 
 def main() -> None:
@@ -56,9 +63,9 @@ def chain(runs: Runs, number: int) -> None:
     chosen = {
         "found": [f"architecture={runs.folder / found}"],
         "published": ["architecture=fad_mobilenet_v2"],
-        "published, the other": ["architecture=fad_mobilenet_v2", "architecture.head=fad_other"],
+        "published_other": ["architecture=fad_mobilenet_v2", "architecture.head=fad_other"],
         "random": [f"architecture={draw}"],
-        "FCOS's own": [],
+        "own": [],
     }
     for name in NETWORKS:
         runs.run("train", f"{name}/{number}", "experiment=bccd/fcos", *chosen[name])
@@ -86,12 +93,12 @@ def cost_of(head: object) -> int:
 def show(runs: Runs, random_seeds: list[int]) -> None:
     """A row a network: mean and spread of its mAP, its cost."""
     print("\n| head | mAP | spread | trainings | multiply-adds | parameters |\n|---|---|---|---|---|---|")
-    for name in NETWORKS:
+    for name, title in NETWORKS.items():
         results = [runs.results(f"{name}/{number}") for number in random_seeds]
         scores = [each["metrics"]["mAP"] for each in results]
         madds, params = (fmean(each["cost"][key] for each in results) / 1e6 for key in ("madds", "params"))
         spread = f"{stdev(scores):.3f}" if len(scores) > 1 else "-"
-        print(f"| {name} | {fmean(scores):.3f} | {spread} | {len(scores)} | {madds:.0f} M | {params:.2f} M |")
+        print(f"| {title} | {fmean(scores):.3f} | {spread} | {len(scores)} | {madds:.0f} M | {params:.2f} M |")
 
 
 if __name__ == "__main__":

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Callable
+from typing import NoReturn
 
 from hydra.errors import OverrideParseException
 
 from fna_lightning.errors import UserError
+from fna_lightning.exit_codes import USER_ERROR
 from fna_lightning.overrides import mend_of_mapping
 
+HELP_SHOWS = "how it is used"
+"""What `--help` of a command with a `Parser` explains."""
 _UNKNOWN = re.compile(r"Key '[^']+' is not in struct\s+full_key: (\S+)")
 _MISSING = re.compile(r"Missing mandatory value: (\S+)")
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, as all commands here do."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with the code of what a user can mend."""
+        self.exit(USER_ERROR, f"error: {message}; --help shows {HELP_SHOWS}\n")
 
 
 def one_line(

@@ -22,7 +22,7 @@ SURFACE = Path(__file__).with_name("surface.txt")
 PACKAGE = Path(fna_lightning.__file__).parent
 RENEW = "python tests/test_surface.py"
 # What each entry point is composed with; one of them has no default.
-DEFAULTS = {"train": [], "search": [], "evaluate": [], "check": ["data=coco"]}
+DEFAULTS = {"train": [], "search": [], "evaluate": [], "check": ["data=coco"], "predict": [], "export": []}
 # Modules that spaces, searches and tasks of other packages are written with, besides what packages offer.
 FOR_EXTENSIONS = ("fna_lightning.settings", "fna_lightning.tasks.base", "fna_lightning.modules.base")
 KINDS = {type(None): "null", dict: "mapping", list: "list"}

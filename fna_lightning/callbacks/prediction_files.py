@@ -59,9 +59,9 @@ class PredictionFiles(Callback):
         """Write the pictures of one batch."""
         for file, labels in zip(batch.files, outputs["predictions"], strict=True):
             found, name = labels.cpu().numpy(), f"{self._names[file]}.png"
-            _write_png(self._folder / "label_ids" / name, self._label_map.to_ids(found))
+            write_png(self._folder / "label_ids" / name, self._label_map.to_ids(found))
             coloured = cv2.cvtColor(self._label_map.coloured(found), cv2.COLOR_RGB2BGR)
-            _write_png(self._folder / "coloured" / name, coloured)
+            write_png(self._folder / "coloured" / name, coloured)
 
 
 def name_files(pictures: list[Path], suffix: str) -> dict[str, str]:
@@ -83,7 +83,7 @@ def name_files(pictures: list[Path], suffix: str) -> dict[str, str]:
     return names
 
 
-def _write_png(path: Path, pixels: np.ndarray) -> None:
+def write_png(path: Path, pixels: np.ndarray) -> None:
     """Write (H, W) or (H, W, 3) BGR uint8, whole or not at all; compressed little, which is fast."""
     _, content = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     with replacing(path) as temporary:

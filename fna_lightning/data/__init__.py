@@ -10,10 +10,18 @@ from fna_lightning.data.generated.shapes import (
 )
 from fna_lightning.data.label_maps import LabelMap
 from fna_lightning.data.layouts.annotations import CocoAnnotations, read_annotations
-from fna_lightning.data.layouts.cityscapes import CityscapesDataModule, CityscapesSegmentation, SegmentationSample
-from fna_lightning.data.layouts.coco import CocoDataModule, CocoDetection, DetectionDataModule, DetectionSample
+from fna_lightning.data.layouts.cityscapes import CityscapesDataModule
+from fna_lightning.data.layouts.coco import CocoDataModule
+from fna_lightning.data.layouts.detection import CocoDetection, DetectionDataModule, DetectionSample
 from fna_lightning.data.layouts.folder import ClassificationSample, FolderClassification, FolderDataModule
+from fna_lightning.data.layouts.masks import MasksDataModule
+from fna_lightning.data.layouts.segmentation import (
+    CityscapesSegmentation,
+    SegmentationDataModule,
+    SegmentationSample,
+)
 from fna_lightning.data.layouts.voc import VOC_CLASSES, VocDataModule
+from fna_lightning.data.layouts.yolo import YoloDataModule
 from fna_lightning.data.sampling import EpochSampler, sample_seed, split_indices
 
 __all__ = [
@@ -37,12 +45,15 @@ __all__ = [
     "FolderClassification",
     "FolderDataModule",
     "LabelMap",
+    "MasksDataModule",
     "SegmentationBatch",
+    "SegmentationDataModule",
     "SegmentationSample",
     "ShapesClassificationDataModule",
     "ShapesDetectionDataModule",
     "ShapesSegmentationDataModule",
     "VocDataModule",
+    "YoloDataModule",
     "read_annotations",
     "sample_seed",
     "split_indices",

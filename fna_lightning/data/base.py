@@ -5,27 +5,27 @@ from __future__ import annotations
 import copy
 import itertools
 import os
-import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-import cv2
 import lightning
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fna_lightning.data.augmentation.transforms import Pipeline
 from fna_lightning.data.checking.checks import CHECK_IMAGES, ON_ERROR, check_choice
 from fna_lightning.data.checking.folders import beside, note_unused
 from fna_lightning.data.checking.leaks import note_copies, same_contents
-from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, printable, warn
+from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, printable, tell, warn
 from fna_lightning.data.classes import class_difference, class_order
 from fna_lightning.data.datasets import EpochDataset, EpochSubset
 from fna_lightning.data.label_maps import LabelFiles
-from fna_lightning.data.loading import EpochLoader, again_and_again
-from fna_lightning.data.sampling import EpochSampler, split_indices
+from fna_lightning.data.loading import EpochLoader, again_and_again, start_worker
+from fna_lightning.data.sampling import EpochSampler, split_by_name, split_indices, within_common_folder
 from fna_lightning.errors import ConfigError, DataError
 
 DatasetT = TypeVar("DatasetT", bound=EpochDataset[Any, Any])
@@ -51,6 +51,9 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
             sized files; `all` decodes every image; `none` is for sets known to be good.
         repeat: Passes over the training set, or over each part of it in a search, that make an epoch; each has
             its own order and augmentation. Epochs of n passes hold the same samples as n epochs of one.
+        val_share: Share of the pictures that is set aside for validation where the set has no part for it.
+        val_seed: Decides which; `random_seed` does not, so that all runs on a set are scored on pictures that none
+            of them has trained on.
     """
 
     picture_ending = ""
@@ -71,8 +74,12 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         on_error: str = "raise",
         check_images: str = "headers",
         repeat: int = 1,
+        val_share: float = 0.2,
+        val_seed: int = 0,
     ) -> None:
         super().__init__()
+        if not 0 < val_share <= 1:
+            raise ConfigError(f"data.val_share={val_share} must be above 0 and at most 1")
         if min(batch_size, repeat) < 1 or num_workers < 0:
             raise ConfigError(
                 f"data.batch_size={batch_size} and data.repeat={repeat} must be at least 1 and "
@@ -85,17 +92,28 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         self.on_error = check_choice("on_error", on_error, ON_ERROR)
         self.check_images = check_choice("check_images", check_images, CHECK_IMAGES)
         self.repeat = repeat
+        self.val_share = val_share
+        self.val_seed = val_seed
         self.left_out: dict[str, int] = {}
         """What training does without, counted: split and kind in words -> items; known after `setup`."""
+        self.split_names: dict[str, list[str]] = {}
+        """Where a share is set aside: split -> names of its pictures in the folder of all; known after `setup`."""
         self._found: list[Problem] = []
         self._fingerprints: dict[str, int] = {}
         self.train_dataset: DatasetT | None = None
         self.val_dataset: DatasetT | None = None
         self._train_loader: EpochLoader | None = None
 
+    def has_validation(self) -> bool:
+        """Whether the set has a part to score; of one that has none, a share is set aside."""
+        return True
+
     @abstractmethod
     def build_train(self, problems: Problems) -> DatasetT:
-        """Read and check the training set, noting what is wrong in `problems`; it is augmented."""
+        """Read and check the training set, noting what is wrong in `problems`; it is augmented.
+
+        Of a set without a part for validation this is all of it.
+        """
 
     @abstractmethod
     def build_val(self, problems: Problems) -> DatasetT:
@@ -118,12 +136,23 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
     def eval_transform(self) -> Pipeline:
         """The validation set's transform."""
 
+    def seen(self, image: np.ndarray) -> Tensor:
+        """A picture (H, W, 3) uint8, RGB, of no set as validation sees one: (3, H', W') uint8.
+
+        Threads may call it side by side: pipelines are not made for that, so that each call has its own.
+        """
+        return torch.from_numpy(self.eval_transform().alone(image)).permute(2, 0, 1)
+
     def setup(self, stage: str | None = None) -> None:
         """Read what `stage` needs: both sets for `fit` or None, else the validation set; once.
 
         Raises:
+            ConfigError: All pictures are set aside, and some are to be trained on.
             DataError: A set is missing or broken, or the two differ in their classes.
         """
+        if not self.has_validation():
+            self._setup_of_one_part(stage in (None, "fit"))
+            return
         both = self.train_dataset is not None and self.val_dataset is not None
         if stage in (None, "fit") and self.train_dataset is None:
             self.train_dataset = self._checked("training", self.build_train)
@@ -133,6 +162,13 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
             self.check_same_classes(self.train_dataset, self.val_dataset)
             if self.check_images != "none":
                 self._warn_of_both(self.train_dataset, self.val_dataset)
+
+    def set_aside(self, whole: DatasetT) -> tuple[DatasetT, DatasetT]:
+        """A set without a part for validation, divided by its pictures' names alone: training, validation."""
+        names = within_common_folder([whole.name(index) for index in range(len(whole))])
+        scored, rest = split_by_name(names, self.val_share, self.val_seed)
+        self.split_names = {"training": [names[i] for i in rest], "validation": [names[i] for i in scored]}
+        return whole.part(rest), self.for_validation(whole.part(scored))
 
     def check_same_classes(self, train: DatasetT, val: DatasetT) -> None:
         """Require that labels mean the same in both sets.
@@ -288,6 +324,24 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
         """`dataset` as validation sees it."""
         return dataset.with_transform(self.eval_transform())
 
+    def _setup_of_one_part(self, fit: bool) -> None:
+        """As `setup`, of a set without a part for validation; for evaluation alone all may be set aside."""
+        if self.val_dataset is not None and (self.train_dataset is not None or not fit):
+            return
+        whole = self._checked("whole", self.build_train)
+        train, self.val_dataset = self.set_aside(whole)
+        tell(
+            "%s: has no validation part: %d of its %d pictures are set aside for it, by their names "
+            "(data.val_share=%s data.val_seed=%d)",
+            *(whole.source, len(self.val_dataset), len(whole), self.val_share, self.val_seed),
+        )
+        if fit:
+            if not len(train):
+                raise ConfigError(f"data.val_share={self.val_share} leaves no picture to train on; lower it")
+            self.train_dataset = train
+            if self.check_images != "none":
+                self._warn_of_both(train, self.val_dataset)
+
     def _checked(self, split: str, build: Callable[[Problems], DatasetT]) -> DatasetT:
         problems = Problems(self.on_error)
         dataset = build(problems)
@@ -344,19 +398,6 @@ class DataModule(lightning.LightningDataModule, ABC, Generic[DatasetT]):
             # Its own generator: starting a loader draws a number, and the run's generator must not notice.
             generator=torch.Generator().manual_seed(self.random_seed),
         )
-
-
-def start_worker(worker: int) -> None:  # noqa: ARG001 - the loader's interface
-    """Keep a loader process to one thread, as there is one per core already, and to its work.
-
-    Signals to a whole run, as terminals and schedulers send them, are for the process that trains: it writes a
-    checkpoint, for which its loaders have to live. SIGTERM still ends one, for that is how its parent does it.
-    """
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    os.setpgrp()
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _built(dataset: DatasetT | None) -> DatasetT:

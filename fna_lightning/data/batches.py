@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -62,6 +63,11 @@ class DetectionBatch(Batch):
     image_ids: Tensor
     """(N,) int64: the data set's own image ids."""
 
+    @property
+    def scales(self) -> Tensor:
+        """(N, 4) float32: by what x1, y1, x2, y2 in these images are multiplied to be in pixels of the files."""
+        return (self.original_sizes / self.sizes).flip(1).repeat(1, 2)
+
     @staticmethod
     def empty_boxes() -> tuple[Tensor, Tensor]:
         """Boxes and labels of an image without annotation."""
@@ -80,3 +86,23 @@ class SegmentationBatch(Batch):
     """(N, 2) int64: height and width of the picture inside the padding of `images`."""
     label_sizes: Tensor
     """(N, 2) int64: height and width inside the padding of `labels`."""
+
+
+def padded(pictures: Sequence[Tensor], colour: int | Sequence[int], multiple: int = 1) -> tuple[Tensor, Tensor]:
+    """Put pictures into one tensor.
+
+    Args:
+        pictures: N tensors (..., H_i, W_i), one at least.
+        colour: what they are padded with at the right and bottom, a number for each channel if they have such.
+        multiple: of this both sides become one.
+
+    Returns:
+        (N, ..., H, W), and the sizes (N, 2) int64 inside the padding: height and width.
+    """
+    sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
+    height, width = (-(-side // multiple) * multiple for side in sizes.amax(dim=0).tolist())
+    filler = torch.tensor(colour, dtype=pictures[0].dtype)[..., None, None]
+    stacked = filler.expand(len(pictures), *pictures[0].shape[:-2], height, width).contiguous()
+    for target, picture in zip(stacked, pictures, strict=True):
+        target[..., : picture.shape[-2], : picture.shape[-1]] = picture
+    return stacked, sizes

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -23,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fna_lightning.complaints import one_line
+from fna_lightning.complaints import HELP_SHOWS, Parser, one_line
 from fna_lightning.data.base import DataModule
 from fna_lightning.data.checking.leaks import note_copies, same_contents
 from fna_lightning.data.checking.problems import Kind, Problem, Problems, SetError, printable
@@ -92,25 +93,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     overrides = _parser().parse_args(arguments).override
+    found = logging.StreamHandler()  # to standard error, as the streams are now
+    log = logging.getLogger(Problems.__module__)
+    log.addHandler(found)
+    log.setLevel(logging.INFO)
     try:
         examination = examine(_data_module(overrides))
         show(examination, Console(highlight=False))
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {one_line(error, 'how it is used', _hint, _otherwise)}", file=sys.stderr)
+        print(f"error: {one_line(error, HELP_SHOWS, _hint, _otherwise)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; what was found so far is not listed", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        log.removeHandler(found)
+        log.setLevel(logging.NOTSET)
     return EXIT_BROKEN if examination.count("error") else 0
 
 
 def examine(data: DataModule[Any]) -> Examination:
     """Read both splits of `data` with its own checks, and compare them with each other.
 
+    Of a set without a validation part, everything that is wrong is in the split `whole`.
+
     Raises:
         DataError: Neither can be read, for one and the same reason.
     """
     start = time.perf_counter()
+    found, totals = (_splits if data.has_validation() else _whole)(data)
+    lists = {split: list(problems) for split, problems in found.items()}
+    return Examination(lists, totals, time.perf_counter() - start)
+
+
+def _whole(data: DataModule[Any]) -> tuple[dict[str, Problems], dict[str, dict[str, int]]]:
+    """What is wrong with a set of which a share is set aside, and its totals."""
+    problems = Problems("list")
+    whole = data.build_train(problems)
+    train, val = data.set_aside(whole)
+    _compare(data, train, val, problems)
+    data.note_unused(train, val, problems, problems)
+    note_copies(whole, problems)
+    parts = {"whole": whole, "training": train, "validation": val}
+    return {"whole": problems}, {split: part.totals() for split, part in parts.items()}
+
+
+def _splits(data: DataModule[Any]) -> tuple[dict[str, Problems], dict[str, dict[str, int]]]:
+    """What is wrong with each split of a set that has two, and the totals of both."""
     found = {"training": Problems("list"), "validation": Problems("list")}
     train = _read(data.build_train, found["training"])
     val = _read(data.build_val, found["validation"])
@@ -127,8 +156,7 @@ def examine(data: DataModule[Any]) -> Examination:
         split: {} if isinstance(dataset, SetError) else dataset.totals()
         for split, dataset in zip(found, (train, val), strict=True)
     }
-    lists = {split: list(problems) for split, problems in found.items()}
-    return Examination(lists, totals, time.perf_counter() - start)
+    return found, totals
 
 
 def show(examination: Examination, console: Console) -> None:
@@ -180,7 +208,7 @@ def _place(problem: Problem) -> tuple[str, int, int, str]:
 
 
 def _summary(examination: Examination) -> Table:
-    splits = list(examination.problems)
+    splits = list(examination.totals)
     table = Table("", "", *splits, box=box.SIMPLE)
     for column in table.columns[2:]:
         column.justify = "right"
@@ -188,16 +216,17 @@ def _summary(examination: Examination) -> Table:
     for title in titles:
         table.add_row("usable", title, *_counts(examination.totals[split].get(title, 0) for split in splits))
     table.add_section()
-    kinds = {split: Counter(problem.kind for problem in examination.problems[split]) for split in splits}
+    kinds = {split: Counter(problem.kind for problem in own) for split, own in examination.problems.items()}
     for kind in Kind:
-        if any(kinds[split][kind] for split in splits):
+        if any(own[kind] for own in kinds.values()):
             severity = Text(kind.severity, _STYLES[kind.severity])
-            table.add_row(severity, kind.title, *_counts(kinds[split][kind] for split in splits))
+            numbers = (kinds[split][kind] if split in kinds else None for split in splits)
+            table.add_row(severity, kind.title, *_counts(numbers))
     return table
 
 
-def _counts(numbers: Iterable[int]) -> list[str]:
-    return [f"{number:,}" for number in numbers]
+def _counts(numbers: Iterable[int | None]) -> list[str]:
+    return ["" if number is None else f"{number:,}" for number in numbers]
 
 
 def _data_module(overrides: list[str]) -> DataModule[Any]:
@@ -220,17 +249,10 @@ def _otherwise(chain: list[BaseException]) -> str:
     return text.split(" Config search path")[0]
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line, as all commands here do."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USER_ERROR, f"error: {message}; --help shows how it is used\n")
-
-
 def _parser() -> argparse.ArgumentParser:
     lists = {severity: [kind.title for kind in Kind if kind.severity == severity] for severity in _STYLES}
     words = {f"{severity}s": "\n".join(f"  {title}" for title in titles) for severity, titles in lists.items()}
-    parser = _Parser(
+    parser = Parser(
         prog=_COMMAND,
         usage=f"{_COMMAND} data=<name> [data.<key>=<value> ...]",
         description=_DESCRIPTION,

@@ -48,6 +48,10 @@ class EpochDataset(Dataset[SampleT], ABC, Generic[SampleT, PipelineT]):
     def path(self, index: int) -> Path:
         """The image file of sample `index`."""
 
+    def name(self, index: int) -> str:
+        """What the picture of sample `index` is called within its set, wherever that lies."""
+        return self.path(index).name
+
     def listed(self) -> Iterator[Path]:
         """The files of all samples, those that were left out as well."""
         return map(self.path, range(len(self)))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar, cast
 
+import cv2
+import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
@@ -102,3 +106,16 @@ def epoch_batches(loader: DataLoader[Any], epoch: int, skipped: int = 0) -> Iter
     sampler.set_epoch(epoch)
     sampler.skip(skipped * cast("int", loader.batch_size))
     yield from loader
+
+
+def start_worker(worker: int) -> None:  # noqa: ARG001 - the loader's interface
+    """Keep a loader process to one thread, as there is one per core already, and to its work.
+
+    Signals to a whole run, as terminals and schedulers send them, are for the process that trains: it writes a
+    checkpoint, for which its loaders have to live. SIGTERM still ends one, for that is how its parent does it.
+    """
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    os.setpgrp()
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)

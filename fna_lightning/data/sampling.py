@@ -6,9 +6,12 @@ uninterrupted run would have seen, and the number of workers changes nothing.
 
 from __future__ import annotations
 
+import hashlib
 import math
+import posixpath
 import random
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch.utils.data.distributed import DistributedSampler
@@ -110,6 +113,36 @@ def split_indices(size: int, share: float, random_seed: int = 520, fold: int = 0
     first = math.floor(share * size)
     start = fold * first
     return indices[start : start + first], indices[:start] + indices[start + first :]
+
+
+def split_by_name(names: Sequence[str], share: float, random_seed: int) -> tuple[list[int], list[int]]:
+    """Split [0, len(names)) into two ascending lists, by a hash of each name alone.
+
+    A name is in the first with probability `share`, wherever it stands and whatever others there are: names that
+    come or go move no other one. Names count alike in all ways that Unicode has to write them.
+
+    Returns:
+        The first list and the other; of two or more names none is empty, unless `share` is 1.
+    """
+
+    def place(name: str) -> float:
+        content = unicodedata.normalize("NFC", name).encode(errors="surrogateescape")
+        key = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
+        return sample_seed(random_seed, key, 0) / 2**64
+
+    places = np.array([place(name) for name in names])
+    first = places < share
+    if share == 1:
+        first[:] = True
+    elif len(names) > 1 and first.all() == first.any():
+        first[places.argmin()], first[places.argmax()] = True, False
+    return np.flatnonzero(first).tolist(), np.flatnonzero(~first).tolist()
+
+
+def within_common_folder(names: Sequence[str]) -> list[str]:
+    """Names relative to the innermost folder that all lie in, so that they say nothing of where a set lies."""
+    folder = posixpath.commonpath([posixpath.dirname(name) for name in names]) if names else ""
+    return [posixpath.relpath(name, folder) if folder else name for name in names]
 
 
 def sample_seed(random_seed: int, number: int, index: int) -> int:

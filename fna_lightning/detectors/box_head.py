@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor
-from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops import roi_align
 from torchvision.ops.poolers import initLevelMapper
 
 from fna_lightning.detectors.matching import AnchorTargets, assign, sample
@@ -68,16 +68,26 @@ class ProposalPool(nn.Module):
 
     def __init__(self, names: Sequence[str], strides: Sequence[int], sampling: int) -> None:
         super().__init__()
-        self.align = MultiScaleRoIAlign(list(names), POOLED, sampling)
-        # torchvision guesses strides from the sizes of the first images, and errs on small ones.
-        self.align.scales = [1 / stride for stride in strides]
-        self.align.map_levels = initLevelMapper(int(math.log2(strides[0])), int(math.log2(strides[-1])))
+        self.names = tuple(names)
+        self.scales = [1 / stride for stride in strides]
+        self.sampling = sampling
+        self.level_of = initLevelMapper(int(math.log2(strides[0])), int(math.log2(strides[-1])))
 
-    def forward(self, levels: Mapping[str, Tensor], boxes: list[Tensor]) -> Tensor:
-        """N images' levels (N, C, H_l, W_l) and boxes (R_i, 4) -> (R, C, 7, 7), all images' in a row."""
-        dtype = next(iter(levels.values())).dtype
-        # Interpolation in float32, as the boxes are, also in a network of half precision.
-        return self.align({name: level.float() for name, level in levels.items()}, boxes, []).to(dtype)
+    def forward(self, levels: Mapping[str, Tensor], proposals: Tensor) -> Tensor:
+        """The parts of N images' levels (N, C, H_l, W_l) under proposals (R, 5): (R, C, 7, 7).
+
+        A proposal is the number of its image, x1, y1, x2, y2. Not torchvision's `MultiScaleRoIAlign`: it guesses
+        strides from the first images' sizes, errs on small ones, and fixes how many images an exported network
+        takes.
+        """
+        first = levels[self.names[0]]
+        pooled = torch.zeros(proposals.shape[0], first.shape[1], POOLED, POOLED, device=first.device)
+        own_level = self.level_of([proposals[:, 1:]])
+        for number, (name, scale) in enumerate(zip(self.names, self.scales, strict=True)):
+            (here,) = torch.where(own_level == number)
+            # Interpolation in float32, as the boxes are, also in a network of half precision.
+            pooled[here] = roi_align(levels[name].float(), proposals[here], POOLED, scale, self.sampling)
+        return pooled.to(first.dtype)
 
 
 class Drawn(NamedTuple):

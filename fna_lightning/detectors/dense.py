@@ -1,9 +1,10 @@
-"""What detectors share that predict for every anchor of a grid."""
+"""What detectors share that predict for every anchor or location of a grid."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder, encode_boxes
 from torchvision.ops import sigmoid_focal_loss
 
+from fna_lightning.detectors.base import Detections, Detector
 from fna_lightning.detectors.matching import AnchorTargets
+from fna_lightning.detectors.postprocess import ScoredBoxes, Selection, suppress_batch
 
 _EPS = 1e-7  # of areas in squared pixels, as torchvision has it
 
@@ -25,6 +28,25 @@ class DenseOutputs(NamedTuple):
     """(N, A, 4): shift of the centre and log of the growth, relative to the anchor."""
     anchors: list[Tensor]
     """Per level (A_l, 4): x1, y1, x2, y2 in pixels."""
+
+
+class DenseDetector(Detector):
+    """A detector that makes detections of what `forward` returns by clipping and suppression alone.
+
+    Attributes:
+        selection: which candidates are detections.
+    """
+
+    selection: Selection
+
+    @abstractmethod
+    def scored_boxes(self, outputs: Any) -> ScoredBoxes:
+        """Decode what `forward` returned."""
+
+    @torch.no_grad()
+    def predict(self, outputs: Any, sizes: Tensor) -> list[Detections]:
+        """See `Detector.predict`: clip the candidates, suppress per class over all levels."""
+        return suppress_batch(self.scored_boxes(outputs), sizes, self.selection)
 
 
 class BoxCoding(nn.Module):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork, clip_boxes_to_image
+from torchvision.ops._utils import convert_boxes_to_roi_format
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from fna_lightning.blocks import IMAGENET_MEAN, IMAGENET_STD, Backbone, Repeated
@@ -17,7 +18,7 @@ from fna_lightning.detectors.base import Detections, Detector, feature_maps
 from fna_lightning.detectors.box_head import POOLED, BoxHead, ProposalPool, draw_proposals
 from fna_lightning.detectors.dense import BoxCoding, DenseOutputs
 from fna_lightning.detectors.matching import AnchorTargets
-from fna_lightning.detectors.postprocess import Selection, suppress
+from fna_lightning.detectors.postprocess import ScoredBoxes, Selection, suppress
 from fna_lightning.detectors.proposals import ProposalNetwork
 from fna_lightning.distributed import mean_over_ranks
 from fna_lightning.errors import ConfigError
@@ -27,7 +28,7 @@ Part = Annotated[float, Limit(lambda part: 0 <= part <= 1, "from 0 to 1")]
 
 BACKGROUND = 0
 """The softmax's column for the background; label k is column k + 1."""
-_SMALLEST = 1e-2
+SMALLEST = 1e-2
 """Pixels; a thinner box is no detection (torchvision)."""
 
 
@@ -192,7 +193,7 @@ class FasterRCNN(Detector):
         drawn = draw_proposals(
             proposals, boxes, labels, self.box_positive_iou, self.box_samples, self.box_positive_share
         )
-        logits, deltas = self.box_head(self.pool(outputs.levels, drawn.boxes))
+        logits, deltas = self.box_head(self.pool(outputs.levels, convert_boxes_to_roi_format(drawn.boxes)))
         return losses | self._box_losses(logits, deltas, torch.cat(drawn.boxes), drawn.targets)
 
     def _box_losses(
@@ -212,17 +213,23 @@ class FasterRCNN(Detector):
         """See `Detector.predict`: the box head on the best proposals; every (proposal, class) pair may be one."""
         pictures: list[tuple[int, int]] = [(height, width) for height, width in sizes.tolist()]
         proposals = self.rpn.propose(outputs.dense, pictures, self.test_candidates, self.test_proposals)
-        logits, deltas = self.box_head(self.pool(outputs.levels, proposals))
-        boxes = self.box_coding.decode(deltas.float(), torch.cat(proposals)[:, None])[:, BACKGROUND + 1 :]
-        scores = logits.float().softmax(dim=-1)[:, BACKGROUND + 1 :]
+        found = self.judge(outputs, convert_boxes_to_roi_format(proposals))
         counts = [len(own) for own in proposals]
-        labels = torch.arange(self.num_classes, device=scores.device).expand_as(scores)
-        pairs = zip(*(each.split(counts) for each in (boxes, scores, labels)), pictures, strict=True)
+        pairs = zip(*(each.split(counts) for each in found), pictures, strict=True)
         return [self._select(*image) for image in pairs]
+
+    def judge(self, outputs: ProposalOutputs, proposals: Tensor) -> ScoredBoxes:
+        """The box head on proposals (R, 5), each the number of its image and a box: R x K pairs with a class.
+
+        No image's are apart: the boxes are (R, K, 4).
+        """
+        logits, deltas = self.box_head(self.pool(outputs.levels, proposals))
+        boxes = self.box_coding.decode(deltas.float(), proposals[:, None, 1:])[:, BACKGROUND + 1 :]
+        scores = logits.float().softmax(dim=-1)[:, BACKGROUND + 1 :]
+        return ScoredBoxes(boxes, scores, torch.arange(self.num_classes, device=scores.device).expand_as(scores))
 
     def _select(self, boxes: Tensor, scores: Tensor, labels: Tensor, size: tuple[int, int]) -> Detections:
         """The detections among boxes (P, K, 4), scores (P, K) and labels (P, K) of one image."""
-        boxes = clip_boxes_to_image(boxes.flatten(0, 1), size)
-        thick = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) >= _SMALLEST
-        scores = torch.where(thick, scores.flatten(), 0.0)
-        return suppress(boxes, scores, labels.flatten(), size, self.selection)
+        boxes = clip_boxes_to_image(boxes, size)
+        thick = (boxes[..., 2:] - boxes[..., :2]).amin(dim=-1) >= SMALLEST
+        return suppress(boxes, torch.where(thick, scores, 0.0), labels, size, self.selection)

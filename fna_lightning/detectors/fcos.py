@@ -21,10 +21,11 @@ from fna_lightning.blocks import (
     build_towers,
     groups_of,
 )
-from fna_lightning.detectors.base import Detections, Detector, feature_maps
+from fna_lightning.detectors.base import feature_maps
+from fna_lightning.detectors.dense import DenseDetector
 from fna_lightning.detectors.fpn import build_fpn
 from fna_lightning.detectors.locations import assign_locations, decode, giou, location_grid
-from fna_lightning.detectors.postprocess import Selection, best_candidates, suppress_batch
+from fna_lightning.detectors.postprocess import ScoredBoxes, Selection, best_candidates
 from fna_lightning.distributed import mean_over_ranks
 
 _LEAST_CENTERNESS = 1e-6  # of all positives of a batch, by which the box loss is divided
@@ -43,7 +44,7 @@ class LocationOutputs(NamedTuple):
     """Per level (A_l, 2): x, y in pixels."""
 
 
-class FCOS(Detector):
+class FCOS(DenseDetector):
     """One-stage detector without anchors: every location of a pyramid tells its distances to a box's sides.
 
     The improvements are those of its authors after publication: distances in strides, centerness beside the boxes,
@@ -168,14 +169,13 @@ class FCOS(Detector):
             "centerness": torch.where(targets.positive, central, 0.0).sum() / positives,
         }
 
-    @torch.no_grad()
-    def predict(self, outputs: LocationOutputs, sizes: Tensor) -> list[Detections]:
-        """See `Detector.predict`: best pairs per level, decode, clip, suppress per class over all levels.
+    def scored_boxes(self, outputs: LocationOutputs) -> ScoredBoxes:
+        """See `DenseDetector.scored_boxes`: the best pairs of every level.
 
         A detection scores the geometric mean of its class's probability and its centerness (spec FAD 5.4).
         """
-        boxes, scores, labels = [], [], []
-        counts = [len(level) for level in outputs.locations]
+        every = []
+        counts = [level.shape[0] for level in outputs.locations]
         distances = outputs.distances.float()
         for logits, sides, central, locations, stride in zip(
             outputs.logits.float().split(counts, dim=1),
@@ -192,10 +192,8 @@ class FCOS(Detector):
             found = decode(chosen, locations[best.anchors], stride)
             # Without ReLU, sides may have changed places.
             whole = (found[..., 2:] >= found[..., :2]).all(dim=-1)
-            boxes.append(found)
-            scores.append(best.scores.sqrt() * whole)
-            labels.append(best.labels)
-        return suppress_batch(boxes, scores, labels, sizes, self.selection)
+            every.append(ScoredBoxes(found, best.scores.sqrt() * whole, best.labels))
+        return ScoredBoxes.of_levels(every)
 
 
 class FCOSHead(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,11 +36,31 @@ class Candidates(NamedTuple):
     """(N, k) int64."""
 
 
+class ScoredBoxes(NamedTuple):
+    """Every (box, class) pair of N images that may be a detection, before it is clipped and suppressed.
+
+    Pairs are in one dimension or in several, such as boxes and classes; S stands for them.
+    """
+
+    boxes: Tensor
+    """(N, *S, 4): x1, y1, x2, y2 in pixels."""
+    scores: Tensor
+    """(N, *S) in [0, 1]."""
+    labels: Tensor
+    """(N, *S) int64."""
+
+    @classmethod
+    def of_levels(cls, levels: Iterable[ScoredBoxes]) -> ScoredBoxes:
+        """The pairs of all levels, in a row each, in one row."""
+        return cls(*(torch.cat(parts, dim=1) for parts in zip(*levels, strict=True)))
+
+
 def best_candidates(scores: Tensor, limit: int) -> Candidates:
     """The `limit` best pairs of (N, A, K) scores (or logits: any increasing function of the score)."""
     num_classes = scores.shape[-1]
     flat = scores.flatten(1)
-    values, index = flat.topk(min(limit, flat.shape[1]), dim=1)
+    # Not `min`, which would fix the size of pictures of an exported network.
+    values, index = flat.topk(torch.sym_min(limit, flat.shape[1]), dim=1)
     return Candidates(index // num_classes, values, index % num_classes)
 
 
@@ -49,9 +70,9 @@ def suppress(
     """Clip, drop what scores too little, suppress per class and keep the best.
 
     Args:
-        boxes: (D, 4) x1, y1, x2, y2 in pixels.
-        scores: (D,) in [0, 1].
-        labels: (D,) int64.
+        boxes: (*S, 4) x1, y1, x2, y2 in pixels.
+        scores: (*S) in [0, 1].
+        labels: (*S) int64.
         size: height and width of the picture, to which boxes are clipped.
         selection: thresholds.
     """
@@ -61,12 +82,9 @@ def suppress(
     return Detections(boxes[kept], scores[kept], labels[kept])
 
 
-def suppress_batch(
-    boxes: list[Tensor], scores: list[Tensor], labels: list[Tensor], sizes: Tensor, selection: Selection
-) -> list[Detections]:
-    """`suppress` for N images whose candidates come per level, as (N, k, 4), (N, k) and (N, k)."""
-    all_boxes, all_scores, all_labels = (torch.cat(parts, dim=1) for parts in (boxes, scores, labels))
+def suppress_batch(found: ScoredBoxes, sizes: Tensor, selection: Selection) -> list[Detections]:
+    """`suppress` for N images, whose pictures have `sizes` (N, 2)."""
     return [
         suppress(*image, size=(height, width), selection=selection)
-        for *image, (height, width) in zip(all_boxes, all_scores, all_labels, sizes.tolist(), strict=True)
+        for *image, (height, width) in zip(*found, sizes.tolist(), strict=True)
     ]

@@ -13,10 +13,10 @@ from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 from fna_lightning.detectors.anchors import AnchorGrid, octave_sizes
 from fna_lightning.detectors.dense import BoxCoding, DenseOutputs
 from fna_lightning.detectors.matching import assign_batch, sample
-from fna_lightning.detectors.postprocess import best_candidates
+from fna_lightning.detectors.postprocess import ScoredBoxes, best_candidates
 from fna_lightning.distributed import mean_over_ranks
 
-_SMALLEST = 1e-3
+SMALLEST = 1e-3
 """Pixels; a thinner box, such as one that clipping left nothing of, is no proposal (torchvision)."""
 
 
@@ -102,8 +102,15 @@ class ProposalNetwork(nn.Module):
         Returns:
             N tensors (P_i, 4), x1, y1, x2, y2 in pixels, P_i <= `number`.
         """
-        boxes, scores, levels = [], [], []
-        counts = [len(level) for level in outputs.anchors]
+        found = self.candidates(outputs, candidates)
+        return [
+            self._suppress(*image, size=size, number=number) for *image, size in zip(*found, sizes, strict=True)
+        ]
+
+    def candidates(self, outputs: DenseOutputs, number: int) -> ScoredBoxes:
+        """The `number` best anchors of each level, not suppressed yet; their labels are the levels."""
+        found = []
+        counts = [level.shape[0] for level in outputs.anchors]
         for level, (logits, deltas, anchors) in enumerate(
             zip(
                 outputs.logits.float().split(counts, dim=1),
@@ -112,21 +119,17 @@ class ProposalNetwork(nn.Module):
                 strict=True,
             )
         ):
-            best = best_candidates(logits, candidates)
+            best = best_candidates(logits, number)
             chosen = deltas.gather(1, best.anchors[..., None].expand(-1, -1, 4))
-            boxes.append(self.coding.decode(chosen, anchors[best.anchors]))
-            scores.append(best.scores.sigmoid())
-            levels.append(torch.full_like(best.labels, level))
-        every = (torch.cat(parts, dim=1) for parts in (boxes, scores, levels))
-        return [
-            self._suppress(*image, size=size, number=number) for *image, size in zip(*every, sizes, strict=True)
-        ]
+            boxes = self.coding.decode(chosen, anchors[best.anchors])
+            found.append(ScoredBoxes(boxes, best.scores.sigmoid(), torch.full_like(best.labels, level)))
+        return ScoredBoxes.of_levels(found)
 
     def _suppress(
         self, boxes: Tensor, scores: Tensor, levels: Tensor, size: tuple[int, int], number: int
     ) -> Tensor:
         boxes = clip_boxes_to_image(boxes, size)
-        kept = remove_small_boxes(boxes, _SMALLEST)
+        kept = remove_small_boxes(boxes, SMALLEST)
         boxes = boxes[kept]
         return boxes[batched_nms(boxes, scores[kept], levels[kept], self.nms_threshold)[:number]]
 

@@ -12,15 +12,15 @@ from torchvision.ops.misc import Conv2dNormActivation
 
 from fna_lightning.blocks import IMAGENET_MEAN, IMAGENET_STD, Backbone, build_towers, groups_of
 from fna_lightning.detectors.anchors import AnchorGrid, octave_sizes
-from fna_lightning.detectors.base import Detections, Detector, feature_maps
-from fna_lightning.detectors.dense import BoxCoding, DenseOutputs, focal_loss
+from fna_lightning.detectors.base import feature_maps
+from fna_lightning.detectors.dense import BoxCoding, DenseDetector, DenseOutputs, focal_loss
 from fna_lightning.detectors.fpn import build_fpn
 from fna_lightning.detectors.matching import assign_batch
-from fna_lightning.detectors.postprocess import Selection, best_candidates, suppress_batch
+from fna_lightning.detectors.postprocess import ScoredBoxes, Selection, best_candidates
 from fna_lightning.distributed import mean_over_ranks
 
 
-class RetinaNet(Detector):
+class RetinaNet(DenseDetector):
     """One-stage detector: pyramid, two towers of convolutions shared by all levels, focal loss.
 
     Args:
@@ -143,11 +143,10 @@ class RetinaNet(Detector):
         distance = self.box_coding.distance(outputs.deltas, targets, anchors, self.box_beta)
         return {"classification": focal / positives, "box": self.box_weight * distance / positives}
 
-    @torch.no_grad()
-    def predict(self, outputs: DenseOutputs, sizes: Tensor) -> list[Detections]:
-        """See `Detector.predict`: best pairs per level, decode, clip, suppress per class over all levels."""
-        boxes, scores, labels = [], [], []
-        counts = [len(level) for level in outputs.anchors]
+    def scored_boxes(self, outputs: DenseOutputs) -> ScoredBoxes:
+        """See `DenseDetector.scored_boxes`: the best pairs of every level."""
+        found = []
+        counts = [level.shape[0] for level in outputs.anchors]
         for logits, deltas, anchors in zip(
             outputs.logits.float().split(counts, dim=1),
             outputs.deltas.float().split(counts, dim=1),
@@ -156,10 +155,9 @@ class RetinaNet(Detector):
         ):
             best = best_candidates(logits, self.candidates_per_level)
             chosen = deltas.gather(1, best.anchors[..., None].expand(-1, -1, 4))
-            boxes.append(self.box_coding.decode(chosen, anchors[best.anchors]))
-            scores.append(best.scores.sigmoid())
-            labels.append(best.labels)
-        return suppress_batch(boxes, scores, labels, sizes, self.selection)
+            boxes = self.box_coding.decode(chosen, anchors[best.anchors])
+            found.append(ScoredBoxes(boxes, best.scores.sigmoid(), best.labels))
+        return ScoredBoxes.of_levels(found)
 
 
 def build_head(channels: int, num_anchors: int, num_classes: int, depth: int = 4) -> RetinaNetHead:

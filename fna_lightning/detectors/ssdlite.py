@@ -12,10 +12,10 @@ from torchvision.models.detection.ssd import SSDScoringHead
 
 from fna_lightning.blocks import IMAGENET_MEAN, Backbone, ConvNorm, Norm
 from fna_lightning.detectors.anchors import MultiboxGrid, multibox_sizes
-from fna_lightning.detectors.base import Detections, Detector, feature_maps
-from fna_lightning.detectors.dense import BoxCoding, DenseOutputs
+from fna_lightning.detectors.base import feature_maps
+from fna_lightning.detectors.dense import BoxCoding, DenseDetector, DenseOutputs
 from fna_lightning.detectors.matching import AnchorTargets, assign_batch
-from fna_lightning.detectors.postprocess import Selection, suppress
+from fna_lightning.detectors.postprocess import ScoredBoxes, Selection
 from fna_lightning.distributed import mean_over_ranks
 from fna_lightning.errors import ConfigError
 
@@ -23,7 +23,7 @@ BACKGROUND = 0
 """The softmax's column for the background; label k is column k + 1."""
 
 
-class SSDLite(Detector):
+class SSDLite(DenseDetector):
     """One-stage detector: extra layers behind the backbone, a separable head of its own on every map, softmax.
 
     A map that shrinks to one pixel needs two images a batch in training, because its batch norm does.
@@ -141,17 +141,12 @@ class SSDLite(Detector):
         distance = self.box_coding.distance(outputs.deltas, targets, anchors, self.box_beta)
         return {"classification": (found + background) / positives, "box": distance / positives}
 
-    @torch.no_grad()
-    def predict(self, outputs: DenseOutputs, sizes: Tensor) -> list[Detections]:
-        """See `Detector.predict`: every (box, class) pair that scores enough; clip, suppress per class."""
+    def scored_boxes(self, outputs: DenseOutputs) -> ScoredBoxes:
+        """See `DenseDetector.scored_boxes`: every pair of a default box and a class."""
         scores = outputs.logits.float().softmax(dim=-1)[..., BACKGROUND + 1 :]
         boxes = self.box_coding.decode(outputs.deltas.float(), torch.cat(outputs.anchors))
-        found = []
-        for image_boxes, image_scores, (height, width) in zip(boxes, scores, sizes.tolist(), strict=True):
-            anchor, label = (image_scores > self.selection.score_threshold).nonzero(as_tuple=True)
-            pairs = image_boxes[anchor], image_scores[anchor, label], label
-            found.append(suppress(*pairs, size=(height, width), selection=self.selection))
-        return found
+        labels = torch.arange(self.num_classes, device=scores.device).expand_as(scores)
+        return ScoredBoxes(boxes[:, :, None].expand(-1, -1, self.num_classes, -1), scores, labels)
 
 
 def extra_layer(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:

@@ -13,15 +13,15 @@ from torchvision.ops.misc import Conv2dNormActivation
 
 from fna_lightning.blocks import IMAGENET_MEAN, IMAGENET_STD, Backbone
 from fna_lightning.detectors.anchors import AnchorGrid
-from fna_lightning.detectors.base import Detections, Detector, feature_maps
-from fna_lightning.detectors.dense import BoxCoding, DenseOutputs, box_giou, focal_loss
-from fna_lightning.detectors.postprocess import Selection, best_candidates, suppress_batch
+from fna_lightning.detectors.base import feature_maps
+from fna_lightning.detectors.dense import BoxCoding, DenseDetector, DenseOutputs, box_giou, focal_loss
+from fna_lightning.detectors.postprocess import ScoredBoxes, Selection, best_candidates
 from fna_lightning.detectors.uniform import assign_uniformly_batch
 from fna_lightning.distributed import mean_over_ranks
 from fna_lightning.errors import ConfigError
 
 
-class YOLOF(Detector):
+class YOLOF(DenseDetector):
     """One-stage detector on a single map: dilated blocks see objects of all sizes there, and no pyramid is built.
 
     Args:
@@ -130,14 +130,13 @@ class YOLOF(Detector):
         distance = torch.where(targets.counted, distance, 0.0).sum()
         return {"classification": focal / positives, "box": distance / positives}
 
-    @torch.no_grad()
-    def predict(self, outputs: DenseOutputs, sizes: Tensor) -> list[Detections]:
-        """See `Detector.predict`: best pairs, decode, clip, suppress per class."""
+    def scored_boxes(self, outputs: DenseOutputs) -> ScoredBoxes:
+        """See `DenseDetector.scored_boxes`: the best pairs."""
         (anchors,) = outputs.anchors
         best = best_candidates(outputs.logits.float(), self.candidates)
         chosen = outputs.deltas.float().gather(1, best.anchors[..., None].expand(-1, -1, 4))
         boxes = self.box_coding.decode(chosen, anchors[best.anchors])
-        return suppress_batch([boxes], [best.scores.sigmoid()], [best.labels], sizes, self.selection)
+        return ScoredBoxes(boxes, best.scores.sigmoid(), best.labels)
 
 
 class DilatedEncoder(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,10 +20,14 @@ from fna_lightning.costs.counter import on_meta
 from fna_lightning.data.base import DataModule
 from fna_lightning.data.checking.problems import warn
 from fna_lightning.errors import ConfigError, DataError
+from fna_lightning.files import write_text
 from fna_lightning.modules import StepGuard
 from fna_lightning.runs.build import make
 from fna_lightning.runs.processes import count_devices
 from fna_lightning.tasks.base import Task
+
+SPLIT_FILE = "split.csv"
+"""In the directory of a run on a set that has no validation part."""
 
 
 def build_data(config: DictConfig, task: Task[Any]) -> DataModule[Any]:
@@ -35,6 +41,30 @@ def build_data(config: DictConfig, task: Task[Any]) -> DataModule[Any]:
     data.setup("fit")
     check_task(data, task, config)
     return data
+
+
+def save_split(data: DataModule[Any], folder: Path) -> None:
+    """Write `split.csv`: which pictures are trained on and which scored, of a set without a validation part."""
+    if not data.split_names:
+        return
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("picture", "split"))
+    rows.writerows((name, split) for split, names in data.split_names.items() for name in names)
+    write_text(folder / SPLIT_FILE, text.getvalue().encode(errors="replace").decode())
+
+
+def warn_of_trained(data: DataModule[Any], checkpoint: Path) -> None:
+    """Say how many of the pictures that are scored the run of a checkpoint has trained on, by its `split.csv`."""
+    file = checkpoint.parent.parent / SPLIT_FILE
+    if not data.split_names or not file.is_file():
+        return
+    with file.open(encoding="utf-8", newline="") as text:
+        trained = {row["picture"] for row in csv.DictReader(text) if row.get("split") == "training"}
+    names = data.split_names["validation"]
+    if again := [name for name in names if name in trained]:
+        what = "%s: the run has trained on %d of the %d pictures that are scored, by their names; the first: %s"
+        warn(what, file, len(again), len(names), again[0])
 
 
 def check_task(data: DataModule[Any], task: Task[Any], config: DictConfig) -> None:

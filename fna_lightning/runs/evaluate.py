@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import yaml
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
-from fna_lightning.backbones import build_backbone
 from fna_lightning.callbacks import EvaluationTimekeeper, PredictionFiles
 from fna_lightning.checkpoints import checkpoint_of
 from fna_lightning.data import DataModule
-from fna_lightning.errors import CheckpointError, ConfigError, brief
+from fna_lightning.errors import ConfigError
 from fna_lightning.modules import EvaluationModule
 from fna_lightning.overrides import given_keys
 from fna_lightning.runs import build, datasets
 from fna_lightning.runs.folder import begin, conclude, save_config
 from fna_lightning.runs.samples import sample_pictures
+from fna_lightning.runs.trained import rebuild, settings_beside
 from fna_lightning.runs.validation import check_types
 
 log = logging.getLogger(__name__)
@@ -43,17 +41,14 @@ def evaluate(config: DictConfig) -> float:
     checkpoint = checkpoint_of(config.checkpoint)
     trained = _adopt(config, checkpoint)
     check_types(config, "evaluate")
-    parts = build.resolve_parts(config)
     task = build.make(config.task)
-    backbone = build_backbone(parts["backbone"], **build.map_settings(config, parts["backbone"]))
-    build.freeze_backbone(config, backbone)
     data = build.make(config.data)
     data.prepare_data()
     data.setup("validate")
     datasets.check_task(data, task, config)
     _match_classes(config, checkpoint, data, trained)
-    network = build.build_network(config, backbone, data.num_classes, parts)
-    build.load_parameters(network, checkpoint)
+    datasets.warn_of_trained(data, checkpoint)
+    network = rebuild(config, data.num_classes, checkpoint)
     build.prepare_network(config, network)
     module = EvaluationModule(network, task)
     clock = EvaluationTimekeeper()
@@ -117,28 +112,18 @@ def _adopt(config: DictConfig, checkpoint: Path) -> DictConfig:
         The settings of the training run's data set.
 
     Raises:
-        CheckpointError: where the run's configuration is not beside the checkpoint, or cannot be read.
+        CheckpointError: see `settings_beside`.
     """
-    saved = checkpoint.parent.parent / "config.yaml"
-    if not saved.is_file():
-        raise CheckpointError(
-            f"{checkpoint}: no config.yaml in {saved.parent}; keep checkpoints in their run directory"
-        )
-    try:
-        trained = cast("DictConfig", OmegaConf.load(saved))
-        with open_dict(config):
-            for key in ("architecture", "detector", "cost", "optimizer", "schedule"):
-                config[key] = trained[key]
-            config.parameters = trained.get("parameters")
-            config.task = OmegaConf.merge(trained.task, config.get("task") or {})
-            given = config.get("data") or {}
-            config.data = given if "_target_" in given else OmegaConf.merge(trained.data, given)
-        data = trained.data if isinstance(trained.data, DictConfig) else OmegaConf.create()
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise CheckpointError(f"{saved}: is no run's configuration ({brief(error)}); restore it") from error
+    trained = settings_beside(checkpoint)
+    with open_dict(config):
+        for key in ("architecture", "detector", "cost", "optimizer", "schedule", "parameters"):
+            config[key] = trained.get(key)
+        config.task = OmegaConf.merge(trained.task, config.get("task") or {})
+        given = config.get("data") or {}
+        config.data = given if "_target_" in given else OmegaConf.merge(trained.data, given)
     if "data" in given_keys():
-        _see_alike(config, data)
-    return data
+        _see_alike(config, trained.data)
+    return trained.data
 
 
 def _see_alike(config: DictConfig, trained: DictConfig) -> None:

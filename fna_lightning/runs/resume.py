@@ -49,7 +49,7 @@ _BOUND = (
     "strategy.sync_batchnorm",
 )
 """The exceptions."""
-_PLACES = ("data.root", "data.*_annotations", "data.*_images", "data.*_folder")
+_PLACES = ("data.root", "data.*_annotations", "data.*_images", "data.*_folder", "data.*_list", "data.description")
 """Where the set lies: it may have moved, which its content shows."""
 _ORIGINS = ("seed.weights", "remap.supernet", "checkpoint")
 """Where parameters came from, which are not read again; files may have moved."""

@@ -309,9 +309,57 @@ class EvaluateSettings(Settings):
     cost: CountedCost | None = None
 
 
-ENTRIES: dict[str, type[Settings]] = {
+@dataclass
+class PredictSettings(Group):
+    """`python -m fna_lightning.predict`."""
+
+    checkpoint: str
+    """Checkpoint or run directory."""
+    images: str | list[str]
+    """Files, folders and patterns of pictures and videos."""
+    output: str
+    """Folder in which results are written."""
+    threshold: Annotated[float, Limit(lambda score: 0 <= score <= 1, "from 0 to 1")] | None
+    """Least score of boxes."""
+    batch_size: Positive | None
+    """Pictures that the network sees at once."""
+    device: str
+    """Torch's name of it, or `auto`."""
+    limit: Positive | None
+    """Pictures and frames after which no more are looked at."""
+    every: Positive
+    """Of the frames of a video, each so many-th is looked at."""
+
+
+@dataclass
+class ExportSettings(Group):
+    """`python -m fna_lightning.export`."""
+
+    checkpoint: str
+    """Checkpoint or run directory."""
+    format: Literal["onnx", "torch_export", "safetensors"]
+    """Of the file."""
+    part: Literal["network", "raw", "backbone"] | None
+    """Boxes or labels, what is predicted before they are decoded, or feature maps."""
+    dynamic: Literal["all", "batch", "size", "none"] | None
+    """What may vary."""
+    batch: Positive
+    """Pictures at once, where that does not vary."""
+    size: tuple[Positive, Positive] | None
+    """Height and width, where they do not vary."""
+    images: str | list[str] | None
+    """Files, folders and patterns of pictures to check on."""
+    limit: Positive
+    """Pictures that are checked."""
+    output: str | None
+    """The file."""
+
+
+ENTRIES: dict[str, type[Group]] = {
     "train": TrainSettings,
     "search": SearchSettings,
     "evaluate": EvaluateSettings,
+    "predict": PredictSettings,
+    "export": ExportSettings,
 }
 """What the settings of every entry point are, by its name."""

@@ -62,6 +62,7 @@ def search(config: DictConfig) -> float:
     build.freeze_backbone(config, backbone)
     data = datasets.build_data(config, task)
     check_same_data(config, folder, data)
+    datasets.save_split(data, folder)
     network = build.build_network(config, backbone, data.num_classes, {**parts, **spaces})
     datasets.check_batch(config, network, data)
     network = build.prepare_network(config, network)

@@ -37,6 +37,7 @@ def train(config: DictConfig) -> float:
     build.freeze_backbone(config, backbone)
     data = datasets.build_data(config, task)
     check_same_data(config, folder, data)
+    datasets.save_split(data, folder)
     if begun_from is not None:
         datasets.match_classes(data, begun_from, "to train another set's, give the run as seed.weights instead")
     network = build.build_network(config, backbone, data.num_classes, parts)

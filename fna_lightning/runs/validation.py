@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fna_lightning.errors import ConfigError
 from fna_lightning.runs.hints import did_you_mean
-from fna_lightning.runs.schema import ENTRIES, Adopted, Settings, Strategy
+from fna_lightning.runs.schema import ENTRIES, Adopted, Strategy
 from fna_lightning.settings import Built, Group, Limit
 from fna_lightning.targets import check_targets, resolve_target
 
@@ -48,7 +48,7 @@ def check_types(config: DictConfig, entry: str) -> None:
 
     Args:
         config: an entry point's settings.
-        entry: which one's: `train`, `search` or `evaluate`.
+        entry: which one's, see `ENTRIES`.
 
     Raises:
         ConfigError: naming key, value and what would do.
@@ -95,7 +95,7 @@ def _check_owner(settings: Mapping[str, Any], entry: str) -> None:
         )
 
 
-def _is_whole(settings: Mapping[str, Any], schema: type[Settings]) -> bool:
+def _is_whole(settings: Mapping[str, Any], schema: type[Group]) -> bool:
     """Whether nothing is missing and nothing unknown, as far as names go."""
     required = {field.name for field in dataclasses.fields(schema) if field.default is dataclasses.MISSING}
     return required <= settings.keys() <= _fields(schema).keys()

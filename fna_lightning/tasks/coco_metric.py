@@ -133,9 +133,8 @@ class CocoMetric(Metric[DetectionBatch]):
         Raises:
             ConfigError: a label has no category, that is, the network has more classes than the data set.
         """
-        scales = (batch.original_sizes / batch.sizes).flip(1).repeat(1, 2)
         boxes = torch.cat(
-            [found.boxes * scale.to(found.boxes) for found, scale in zip(predictions, scales, strict=True)]
+            [found.boxes * scale.to(found.boxes) for found, scale in zip(predictions, batch.scales, strict=True)]
         )
         boxes = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
         labels = torch.cat([found.labels for found in predictions]).cpu().numpy()

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
-from fna_lightning.data import CityscapesDataModule, DataModule, DetectionDataModule
+from fna_lightning.data import CityscapesDataModule, DataModule, DetectionDataModule, SegmentationDataModule
 from fna_lightning.data.label_maps import CITYSCAPES_CLASSES
 from fna_lightning.overrides import readable
 
@@ -17,6 +17,7 @@ NAMES = (
     "cityscapes",
     "coco",
     "imagenet",
+    "yolo",
     "shapes_classification",
     "shapes_detection",
     "shapes_segmentation",
@@ -35,7 +36,7 @@ def test_config_gives_a_module(name, tmp_path):
     assert data.random_seed == 7
 
 
-@pytest.mark.parametrize("name", ["cityscapes", "coco", "imagenet"])
+@pytest.mark.parametrize("name", ["cityscapes", "coco", "imagenet", "masks", "yolo"])
 def test_config_has_every_key(name, tmp_path):
     config = load(name, tmp_path)
     keys = set(config) - {"_target_"}
@@ -53,7 +54,9 @@ def test_numbers_of_the_paper():
 
 
 def test_numbers_of_the_paper_for_segmentation():
-    defaults = {key: value.default for key, value in inspect.signature(CityscapesDataModule).parameters.items()}
+    owners = (CityscapesDataModule, SegmentationDataModule)
+    parameters = [item for owner in owners for item in inspect.signature(owner).parameters.items()]
+    defaults = {key: value.default for key, value in parameters}
     config = OmegaConf.load(CONF / "cityscapes.yaml")
     for key in ("scales", "crop", "flip", "train_split", "images_folder", "image_suffix", "label_suffix"):
         value = OmegaConf.to_container(config)[key]

@@ -46,8 +46,10 @@ def test_searches(cli, given, search):
     """The last 1x1 convolution is in the network, and no choice of the search."""
     few = {
         "bilevel_bccd": ["search.warmup_epochs=1", "search.log_every=2"],
-        "evolution": ["search.generations=1", "search.population=2", "search.parents=1", "search.mutations=0"]
-        + ["search.crossovers=0", "search.statistics_batches=1", "search.share=0.25"],
+        "evolution": [
+            *("search.generations=1", "search.population=2", "search.parents=1", "search.mutations=0"),
+            *("search.crossovers=0", "search.statistics_batches=1", "search.share=0.25"),
+        ],
     }[search]
     space = ["space.candidates=[k3_e3,k9_e9]", "cost.target=null", "cost.weight=0.01"]
     cli.start("search", "experiment=bccd/yolof_search", f"search={search}", *given, *few, *space,

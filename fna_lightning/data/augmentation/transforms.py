@@ -42,6 +42,10 @@ class Pipeline:
     def __init__(self, transforms: Sequence[Transform], boxes: A.BboxParams | None = None) -> None:
         self._compose = A.Compose(list(transforms), bbox_params=boxes)
 
+    def alone(self, image: Array) -> Array:
+        """Transform `image` (H, W, 3) uint8 without what belongs to it, where nothing is random."""
+        return np.ascontiguousarray(self._run(0, image=image)["image"])
+
     def _run(self, random_seed: int, **targets: Any) -> dict[str, Any]:
         # `Compose.set_random_seed` gives every transform a generator with the same seed, and so all
         # coins fall alike. One pair of generators is shared instead.

@@ -32,7 +32,7 @@ from rich.text import Text
 from fna_lightning.data.checking.edges import blended_share
 from fna_lightning.data.checking.folders import near
 from fna_lightning.data.checking.headers import STRIP, ImageError, ImageHeader, parse_header
-from fna_lightning.data.checking.images import check_pixels, decode_labels, read_content, read_header
+from fna_lightning.data.checking.images import check_pixels, read_content, read_header
 from fna_lightning.data.checking.problems import Kind, Problem, Problems
 from fna_lightning.data.label_maps import LabelMap
 from fna_lightning.errors import ConfigError
@@ -69,6 +69,7 @@ class LabelledImageList(ImageList, Protocol):
     """Images with a label file each."""
 
     label_map: LabelMap
+    decode: Callable[[bytes], np.ndarray]
 
     def label_path(self, index: int) -> Path:
         """The label file of image `index`."""
@@ -135,7 +136,7 @@ def check_labels(images: LabelledImageList, good: np.ndarray, mode: str, problem
     pixels = np.zeros(256, np.int64)
     if mode == "none":
         return pixels
-    look = partial(_look_at_labels, images.label_map)
+    look = partial(_look_at_labels, images.label_map, images.decode)
     with _workers(decode=mode == "all") as pool, _progress_bar(shown=True) as bar:
         task = bar.add_task("Checking labels", total=len(images), problems=len(problems))
         for start, (faults, counts) in _in_order(pool, look, _label_chunks(images)):
@@ -152,14 +153,16 @@ def _label_chunks(images: LabelledImageList) -> Iterator[_LabelChunk]:
         yield start, [images.label_path(start + offset) for offset in range(len(pictures))], pictures
 
 
-def _look_at_labels(label_map: LabelMap, chunk: _LabelChunk) -> tuple[list[_Fault], np.ndarray]:
+def _look_at_labels(
+    label_map: LabelMap, decode: Callable[[bytes], np.ndarray], chunk: _LabelChunk
+) -> tuple[list[_Fault], np.ndarray]:
     """Everything that is the matter with the label files of a chunk, and (files, 256) pixels of every id."""
     faults: list[_Fault] = []
     _, paths, pictures = chunk
     counts = np.zeros((len(paths), 256), np.int64)
     for offset, (path, picture) in enumerate(zip(paths, pictures, strict=True)):
         try:
-            ids = decode_labels(read_content(path))
+            ids = decode(read_content(path))
         except ImageError as error:
             faults.append((offset, error.kind, str(error)))
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -25,11 +26,15 @@ EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm",
 """Files counted as images in a folder."""
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path, mend: str = "restore it or set data.check_images=all") -> np.ndarray:
     """Decode `path` into an array (H, W, 3) uint8, RGB; of several frames the first.
 
     Grey becomes three equal channels, CMYK is converted without its profile, of 16 bits the upper 8 are
     kept, transparency and the orientation tag of JPEG, PNG and WebP are ignored; a TIFF's tag turns it.
+
+    Args:
+        path: The file.
+        mend: What to do where it is broken.
 
     Raises:
         DataError: The file is missing or cannot be decoded.
@@ -40,18 +45,18 @@ def read_image(path: Path) -> np.ndarray:
         raise DataError(f"{path}: cannot be read ({error.strerror}); restore the file") from error
     image = decode(content, READ_FLAGS)
     if image is None:
-        raise DataError(f"{path}: cannot be decoded{_why(content)}")
+        raise DataError(f"{path}: cannot be decoded{_why(content, mend)}")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def read_labels(path: Path) -> np.ndarray:
-    """Decode `path`, grayscale of 8 bits, into an array (H, W) uint8 of what is stored.
+def read_labels(path: Path, decode: Callable[[bytes], np.ndarray] | None = None) -> np.ndarray:
+    """Decode `path` into an array (H, W) uint8 of ids, by `decode` or else as `decode_labels` does.
 
     Raises:
         DataError: The file is missing, broken or of another kind.
     """
     try:
-        return decode_labels(read_content(path))
+        return (decode or decode_labels)(read_content(path))
     except ImageError as error:
         raise DataError(f"{path}: {error}; {error.kind.mend}") from error
 
@@ -137,14 +142,14 @@ def check_pixels(content: bytes, header: ImageHeader) -> bool:
     return header.alpha and not is_opaque(content)
 
 
-def _why(content: bytes) -> str:
+def _why(content: bytes, mend: str) -> str:
     """Why a picture is not decoded, and the mend, to follow that it is not."""
     try:
         parse_header(BytesIO(content))
     except ImageError as error:
         if error.kind is Kind.UNSUPPORTED:
             return f": {error}; {error.kind.mend}"
-    return f", {len(content)} bytes; restore it or set data.check_images=all"
+    return f", {len(content)} bytes; {mend}"
 
 
 def _require_file(path: Path) -> None:

@@ -60,6 +60,11 @@ class Kind(Enum):
     LOSSY = "label files in a lossy format", "error", "save it anew from its source, as PNG"
     LABEL_SIZE = "label files of another size than their picture", "error", "restore the two"
     LABEL_ID = "label files with unknown ids", "error", "correct it or add the id to data.classes or data.ignored"
+    LABEL_COLOUR = (
+        "label files with unknown colours",
+        "error",
+        "correct it or add the colours to data.colours or data.ignored",
+    )
     LEAK = "validation pictures that are trained on", "error", "remove it from one of the two sets"
     TINY = "boxes smaller than a pixel", "notice", "correct it if it is a fraction of the image"
     CORNERS = "boxes that may be corners", "notice", "if they are, write them as left, top, width, height"
@@ -87,6 +92,7 @@ class Kind(Enum):
     SAME_NAME = "categories of one name", "notice", "give every category its own, or merge the two"
     UNUSED = "folders with pictures that no split lists", "notice", "list them if they are meant to be used"
     NO_OBJECT = "images without objects", "notice", "annotate it if it shows any"
+    POLYGONS = "label files with polygons", "notice", "nothing, if boxes are what shall be learnt"
     NO_PICTURE = "label files without a picture", "notice", "restore the picture if it is meant to be in the set"
     UNSEEN_CLASS = "classes that training never meets", "notice", "label some or take the class out of both sets"
     SURPLUS = "pictures with damaged data that decode", "notice", "look at it, and restore it if it is disturbed"
@@ -118,6 +124,12 @@ class Kind(Enum):
 def warn(message: str, *values: object) -> None:
     """Log a warning, on the first process only: all processes find the same."""
     log.warning(message, *values)
+
+
+@rank_zero_only
+def tell(message: str, *values: object) -> None:
+    """Log what was found and taken, on the first process only."""
+    log.info(message, *values)
 
 
 class Position(NamedTuple):

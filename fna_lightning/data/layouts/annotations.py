@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fna_lightning.data.checking.positions import JsonPositions
-from fna_lightning.data.checking.problems import Kind, Problem, Problems
+from fna_lightning.data.checking.problems import Kind, Problem, Problems, tell
 from fna_lightning.data.layouts.boxes import (
     TOLERANCE,
     are_fractions,
@@ -152,11 +153,11 @@ def read_annotations(file: Path, problems: Problems | None = None) -> CocoAnnota
     images, annotations, categories = (
         Table(file, name, rows, problems, positions) for name, rows in read_tables(file).items()
     )
-    category_ids, category_names = _read_categories(categories)
+    category_ids, category_names = _read_categories(categories, _umbrella(categories, annotations))
 
     image_ids = images.integers("id")
     sizes = np.stack([images.integers(key) for key in ("height", "width")], axis=1)
-    names = images.column("file_name", "str", is_name, "?")
+    names = [name.replace("\\", "/") for name in images.column("file_name", "str", is_name, "?")]
     _check_images(images, image_ids, sizes)
 
     annotation_ids = annotations.integers("id")
@@ -209,12 +210,31 @@ def read_annotations(file: Path, problems: Problems | None = None) -> CocoAnnota
     return everything.keep(images.good, annotations.good[order])
 
 
-def _read_categories(table: Table) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Ids, ascending, and names of the categories; none of them can be left out."""
+def _umbrella(table: Table, annotations: Table) -> Any:
+    """The id of the category that Roboflow puts over all others: it has no box, and is no class; None else."""
+    used = [row.get("category_id") for row in annotations.rows]
+    for row in table.rows:
+        others = [other.get("supercategory") for other in table.rows if other is not row]
+        name = row.get("name")
+        over_all = bool(others) and all(other == name for other in others) and row.get("supercategory") != name
+        if over_all and row.get("id") not in used:
+            tell(
+                "%s: category %s (%s) is over all others, has no box, and is no class",
+                table.file,
+                row.get("id"),
+                name,
+            )
+            return row.get("id")
+    return None
+
+
+def _read_categories(table: Table, left: Any) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Ids, ascending, and names of the categories but `left`; no other can be left out."""
     ids = table.integers("id")
     names = table.column("name", "a text", is_label, "")
     table.note(Kind.CATEGORY, _repeated(ids), lambda i: f"category id {ids[i]} is used twice")
-    numbers = [int(ids[i]) for i in sorted(np.flatnonzero(table.good), key=ids.__getitem__)]
+    known = np.flatnonzero(table.good & (ids != left) if left is not None else table.good)
+    numbers = [int(ids[i]) for i in sorted(known, key=ids.__getitem__)]
     named = dict(zip(ids.tolist(), names, strict=True))
     seen = Counter(named[number] for number in numbers)
     same = np.array([seen[name] > 1 for name in names], dtype=bool)

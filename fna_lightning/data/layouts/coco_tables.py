@@ -36,7 +36,7 @@ class Table:
     """
 
     def __init__(self, file: Path, name: str, rows: Rows, problems: Problems, positions: JsonPositions) -> None:
-        self._file = file
+        self.file = file
         self.name = name
         self.rows = rows
         self.good = np.ones(len(rows), dtype=bool)
@@ -50,13 +50,13 @@ class Table:
 
         `describe` puts one of them into words. Those of an error are not good.
         """
-        self._problems.add(kind, bad & self._readable, self._file, describe, self._position)
+        self._problems.add(kind, bad & self._readable, self.file, describe, self._position)
         if kind.severity == "error":
             self.good &= ~bad
 
     def note_all(self, kind: Kind, what: str) -> None:
         """Note something of many entries in a single line."""
-        self._problems.append(Problem(kind, self._file, what))
+        self._problems.append(Problem(kind, self.file, what))
 
     def column(
         self, key: str, expected: str, fits: Callable[[Any], bool], filler: Any, default: Any = None
@@ -79,7 +79,7 @@ class Table:
             size = " of 64 bits" if expected.startswith("int") and type(self.rows[index].get(key)) is int else ""
             return f"{self.name}[{index}].{key} is {found}, not {expected}{size}"
 
-        self._problems.add(kind, bad, self._file, describe, self._position)
+        self._problems.add(kind, bad, self.file, describe, self._position)
         self._readable &= ~bad
         self.good &= ~bad
         for index in np.flatnonzero(bad):

@@ -70,6 +70,10 @@ class FolderClassification(EpochDataset[ClassificationSample, ImagePipeline]):
         """The file of image `index`."""
         return self.folder / os.fsdecode(self.files[index])
 
+    def name(self, index: int) -> str:
+        """`<class>/<file>`."""
+        return os.fsdecode(self.files[index])
+
     def listed(self) -> Iterator[Path]:
         """All images of all classes."""
         return (self.folder / os.fsdecode(file) for file in self._listed)
@@ -108,7 +112,7 @@ class FolderDataModule(DataModule[FolderClassification]):
     Args:
         root: Folder of the set.
         train_folder: Folder of the training classes, absolute or relative to `root`.
-        val_folder: Folder of the validation classes, likewise.
+        val_folder: Folder of the validation classes, likewise; null sets a share of the others aside.
         size: Side of the square images, in pixels.
         resize: In validation the short side is resized to this before the centre is cut out; null for
             size * 256 / 224.
@@ -129,7 +133,7 @@ class FolderDataModule(DataModule[FolderClassification]):
         self,
         root: str | Path,
         train_folder: str = "train",
-        val_folder: str = "val",
+        val_folder: str | None = "val",
         size: int = 224,
         resize: int | None = None,
         min_scale: float = 0.08,
@@ -140,7 +144,7 @@ class FolderDataModule(DataModule[FolderClassification]):
         super().__init__(**settings)
         self.root = Path(root)
         self.train_folder = self.root / train_folder
-        self.val_folder = self.root / val_folder
+        self.val_folder = None if val_folder is None else self.root / val_folder
         self.size = size
         self.resize = round(size * 256 / 224) if resize is None else resize
         if not 1 <= size <= self.resize:
@@ -154,6 +158,10 @@ class FolderDataModule(DataModule[FolderClassification]):
         """Side of the squares, and of the image that they are cut out of."""
         return {"size": self.size, "resize": self.resize}
 
+    def has_validation(self) -> bool:
+        """Where a folder is named."""
+        return self.val_folder is not None
+
     def build_train(self, problems: Problems) -> FolderClassification:
         """List and check the training set."""
         transform = classification_training(self.size, self.min_scale, self.flip, self.colour_jitter)
@@ -161,18 +169,23 @@ class FolderDataModule(DataModule[FolderClassification]):
 
     def build_val(self, problems: Problems) -> FolderClassification:
         """List and check the validation set."""
+        if self.val_folder is None:
+            raise RuntimeError("the set has no validation part")
         return self._build(self.val_folder, "val_folder", self.eval_transform(), problems)
 
     def picture_folders(self) -> list[Path]:
         """Those of the two settings."""
-        return [self.train_folder, self.val_folder]
+        return self._folders()
 
     def eval_transform(self) -> ImagePipeline:
         """Resize and cut out the centre."""
         return classification_evaluation(self.size, self.resize)
 
+    def _folders(self) -> list[Path]:
+        return [folder for folder in (self.train_folder, self.val_folder) if folder is not None]
+
     def _build(self, folder: Path, key: str, transform: ImagePipeline, problems: Problems) -> FolderClassification:
-        check_root(self.root, folder, self.train_folder, self.val_folder)
+        check_root(self.root, folder, *self._folders())
         check_folder(folder, key)
         classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and is_meant(entry.name))
         if not classes:
