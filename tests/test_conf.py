@@ -77,6 +77,7 @@ def test_every_option_composes(group, option):
     given += {
         "classifier": ["experiment=demo/seed"],
         "ssdlite": ["experiment=fna/ssdlite_coco"],
+        "yolof": ["experiment=bccd/yolof"],
         "faster_rcnn": ["experiment=bccd/faster_rcnn"],
         "faster_rcnn_small": ["experiment=cells/subnet_finetune"],
         "deeplabv3": ["experiment=camvid/train"],

@@ -8,10 +8,12 @@ from fna_lightning.detectors.fcos import FCOS, LocationOutputs
 from fna_lightning.detectors.fpn import P6P7, build_fpn
 from fna_lightning.detectors.retinanet import RetinaNet
 from fna_lightning.detectors.ssdlite import SSDLite
+from fna_lightning.detectors.yolof import YOLOF
 
 __all__ = [
     "FCOS",
     "P6P7",
+    "YOLOF",
     "AnchorGrid",
     "DenseOutputs",
     "Detections",

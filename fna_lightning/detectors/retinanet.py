@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.ops import sigmoid_focal_loss
 from torchvision.ops.misc import Conv2dNormActivation
 
 from fna_lightning.blocks import IMAGENET_MEAN, IMAGENET_STD, Backbone, build_towers, groups_of
 from fna_lightning.detectors.anchors import AnchorGrid, octave_sizes
 from fna_lightning.detectors.base import feature_maps
-from fna_lightning.detectors.dense import BoxCoding, DenseDetector, DenseOutputs
+from fna_lightning.detectors.dense import BoxCoding, DenseDetector, DenseOutputs, focal_loss
 from fna_lightning.detectors.fpn import build_fpn
 from fna_lightning.detectors.matching import assign_batch
 from fna_lightning.detectors.postprocess import ScoredBoxes, Selection, best_candidates
@@ -138,15 +137,11 @@ class RetinaNet(DenseDetector):
         targets = assign_batch(anchors, boxes, labels, self.positive_iou, self.negative_iou)
         positives = mean_over_ranks(targets.positive.sum()).clamp(min=1)
 
-        classes = torch.arange(self.num_classes, device=targets.labels.device)
-        # (N, A, K); not F.one_hot, which makes eight bytes of every zero.
-        truth = targets.positive[..., None] & (targets.labels[..., None] == classes)
-        # A sum over some 10^7 terms: float32 also under mixed precision.
-        logits = outputs.logits.float()
-        focal = sigmoid_focal_loss(logits, truth.to(logits.dtype), self.focal_alpha, self.focal_gamma)
-        focal = torch.where(targets.scored[..., None], focal, 0.0)
+        focal = focal_loss(
+            outputs.logits, targets.positive, targets.scored, targets.labels, self.focal_alpha, self.focal_gamma
+        )
         distance = self.box_coding.distance(outputs.deltas, targets, anchors, self.box_beta)
-        return {"classification": focal.sum() / positives, "box": self.box_weight * distance / positives}
+        return {"classification": focal / positives, "box": self.box_weight * distance / positives}
 
     def scored_boxes(self, outputs: DenseOutputs) -> ScoredBoxes:
         """See `DenseDetector.scored_boxes`: the best pairs of every level."""

@@ -127,6 +127,9 @@ SEARCHES: dict[str, Callable[[], Search]] = {
 ARCHITECTURES: list[Architecture] = [
     SMALL,
     MobileArchitecture.from_text("[[8, 6], ['k3_e1'], 1]|[[6, 8], ['k5_e3', 'skip'], 2]"),
+    MobileArchitecture.from_text(
+        "[[8, 8], ['k9_e1'], 1, 'no_residual']|[[8, 8], ['k3_e9'], 2]|[[8, 12], ['conv_2d_1x1'], 1]"
+    ),
     XCEPTION,
     parse_architecture("shuffle mmrazor: 6 | 8: 021 | 8: 3 | 10"),
     TowerArchitecture((1, 5)),

@@ -16,6 +16,7 @@ PARTNERS = {
     "fad/fcos_voc_search": "fad/fcos_r50_coco",
     "bccd/search": "bccd/train",
     "bccd/ssdlite_search": "bccd/ssdlite",
+    "bccd/yolof_search": "bccd/yolof",
     "camvid/search": "camvid/train",
     "demo/search": "demo/train",
     "demo/segmentation_search": "demo/segmentation",
@@ -27,6 +28,9 @@ PARTNERS = {
     "fna/retinanet_coco_search": "fna/retinanet_coco",
     "fna/ssdlite_coco_search": "fna/ssdlite_coco",
     "fna/ssdlite_coco_paper_search": "fna/ssdlite_coco",
+    "naa/retinanet_coco_search": "naa/retinanet_coco",
+    "naa/ssdlite_coco_search": "naa/ssdlite_coco",
+    "naa/yolof_coco_search": "naa/yolof_coco",
 }
 
 

@@ -19,6 +19,7 @@ ARCHITECTURE = (
 DETECTORS = {
     "retinanet": ["detector.features=[3]", "detector.fpn_channels=8", "detector.head_depth=1"],
     "fcos": ["detector.features=[3]", "detector.fpn_channels=8", "detector.head_depth=1"],
+    "yolof": ["detector.features=[4]", "detector.channels=8", "detector.block_channels=4"],
     "ssdlite": [
         "detector.features=[3.expand,4]",
         "detector.extra_channels=[8]",
@@ -38,7 +39,16 @@ DETECTORS = {
     "deeplabv3plus": ["detector.features=[2,4]", "detector.channels=8", "detector.low_channels=4"],
 }
 
-PREDICTIONS = ("cls_logits", "bbox_reg", "head.classes", "head.box", "head.centerness", "bbox_pred", "cls_score")
+PREDICTIONS = (
+    "cls_logits",
+    "bbox_reg",
+    "head.classes",
+    "head.box",
+    "head.centerness",
+    "head.objectness",
+    "bbox_pred",
+    "cls_score",
+)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ CASES = [
     ("fcos", "torch_export", "batch"),
     ("ssdlite", "onnx", "none"),
     ("ssdlite", "torch_export", "none"),
+    ("yolof", "onnx", "all"),
+    ("yolof", "torch_export", "batch"),
     ("faster_rcnn", "onnx", "none"),
     ("faster_rcnn", "torch_export", "none"),
     ("deeplabv3", "onnx", "all"),
