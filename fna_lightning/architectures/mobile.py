@@ -1,16 +1,16 @@
 """Networks of inverted residual blocks (MobileNetV2 and what FNA, NAA and DenseNAS find), as data.
 
 The text form is the `net_config` of FNA: one `[[C_in, C_out], [operation, ...], stride]` a stage,
-joined by `|`. The stem (stride 2) and the last 1x1 convolution are implicit in it. A fourth entry
-`'no_residual'` is ours: released code adds a residual wherever shapes allow one, and cannot say otherwise.
+joined by `|`. The stem (stride 2) and the last 1x1 convolution are implicit in it. A stage whose first layer
+does not add its input, although it could, has a fourth entry, `'no_residual'`, which FNA's own form lacks.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from fna_lightning.architectures.kinds import SKIP, Architecture, register_kind
 from fna_lightning.architectures.levels import Level, turn_strides_into_dilations
@@ -20,7 +20,6 @@ from fna_lightning.errors import ArchitectureError
 HEAD_OPERATION = "conv_2d_1x1"
 DEFAULT_HEAD_WIDTH = 1280
 NO_RESIDUAL = "no_residual"
-"""Of a stage in a `net_config`: its first layer has no residual, although shapes allow one."""
 
 _OPERATION = re.compile(r"k([0-9]{1,4})_e([0-9]{1,4})")
 
@@ -74,16 +73,20 @@ def parse_layer(text: object) -> Layer:
 
 @dataclass(frozen=True)
 class Stage:
-    """Layers of one output width; the first has the stage's stride, the others stride 1."""
+    """Layers of one output width; the first has the stage's stride, the others stride 1.
+
+    Attributes:
+        width: channels that each of them gives.
+        stride: of the first.
+        layers: at least one.
+        residual: whether the first adds its input where width and stride allow, as in all published networks.
+            Where widths were searched it may not: that two came out equal says nothing (spec NAA, quirk 5).
+    """
 
     width: int
     stride: int
     layers: tuple[Layer, ...]
-    first_residual: bool = True
-    """Whether its first layer adds its input where widths and stride allow it, as all layers behind it do.
-
-    That is MobileNetV2's rule; where widths are searched, equal ones are an accident (spec NAA 7.5).
-    """
+    residual: bool = True
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -120,15 +123,6 @@ class MobileArchitecture(Architecture):
                 raise ArchitectureError(f"{name} width {width}: give a positive number")
         for number, (in_width, stage) in enumerate(zip(self.in_widths, self.stages, strict=True), start=1):
             _check_stage(number, in_width, stage)
-        # Kept only where it makes a difference, so that equal networks are equal; a stride may become a dilation.
-        pairs = zip(self.in_widths, self.stages, strict=True)
-        stages = [
-            stage
-            if in_width == stage.width and stage.layers[0] is not None
-            else replace(stage, first_residual=True)
-            for in_width, stage in pairs
-        ]
-        object.__setattr__(self, "stages", tuple(stages))
 
     @property
     def in_widths(self) -> tuple[int, ...]:
@@ -171,7 +165,7 @@ class MobileArchitecture(Architecture):
         lines = []
         for in_width, stage in zip(self.in_widths, self.stages, strict=True):
             operations = [SKIP if layer is None else str(layer) for layer in stage.layers]
-            more = "" if stage.first_residual else f", {NO_RESIDUAL!r}"
+            more = "" if stage.residual else f", '{NO_RESIDUAL}'"
             lines.append(f"[[{in_width}, {stage.width}], {operations}, {stage.stride}{more}]")
         if self.head_width != DEFAULT_HEAD_WIDTH:
             lines.append(f"[[{self.stages[-1].width}, {self.head_width}], ['{HEAD_OPERATION}'], 1]")
@@ -182,7 +176,15 @@ class MobileArchitecture(Architecture):
         return {
             "kind": self.kind,
             "stem_width": self.stem_width,
-            "stages": [_plain(stage) for stage in self.stages],
+            "stages": [
+                {
+                    "width": stage.width,
+                    "stride": stage.stride,
+                    "layers": [SKIP if layer is None else str(layer) for layer in stage.layers],
+                    **({} if stage.residual else {"residual": False}),
+                }
+                for stage in self.stages
+            ],
             "head_width": self.head_width,
         }
 
@@ -198,8 +200,8 @@ class MobileArchitecture(Architecture):
         for number, item in enumerate(reader.take("stages", list), start=1):
             stage = Reader(item, f"stage {number}")
             layers = tuple(parse_layer(text) for text in stage.take("layers", list))
-            width, stride = stage.take("width", int), stage.take("stride", int)
-            stages.append(Stage(width, stride, layers, stage.take("first_residual", bool, True)))
+            sizes = stage.take("width", int), stage.take("stride", int)
+            stages.append(Stage(*sizes, layers, stage.take("residual", bool, True)))
             stage.finish()
         stem_width = reader.take("stem_width", int)
         head_width = reader.take("head_width", int, DEFAULT_HEAD_WIDTH)
@@ -223,28 +225,20 @@ class MobileArchitecture(Architecture):
         parts = [part.strip() for part in text.strip().rstrip("|").split("|")]
         rows = [_literal_stage(number, part) for number, part in enumerate(parts, start=1)]
         head_width = DEFAULT_HEAD_WIDTH
-        if rows[-1].operations == [HEAD_OPERATION]:
-            head_width = rows.pop().width
+        if rows[-1][2] == [HEAD_OPERATION]:
+            head_width = rows.pop()[1]
         if not rows:
             raise ArchitectureError(f"stage 1 is {HEAD_OPERATION}: a network needs a stage before it")
-        width = rows[0].in_width
+        width = rows[0][0]
         stages = []
-        for number, row in enumerate(rows, start=1):
-            if row.in_width != width:
+        for number, (in_width, out_width, operations, stride, residual) in enumerate(rows, start=1):
+            if in_width != width:
                 raise ArchitectureError(
-                    f"stage {number} takes {row.in_width} channels, but stage {number - 1} gives {width}"
+                    f"stage {number} takes {in_width} channels, but stage {number - 1} gives {width}"
                 )
-            layers = tuple(parse_layer(operation) for operation in row.operations)
-            stages.append(Stage(row.width, row.stride, layers, row.first_residual))
-            width = row.width
-        return cls(rows[0].in_width, tuple(stages), head_width)
-
-
-def _plain(stage: Stage) -> dict[str, Any]:
-    """A stage as lists, numbers and strings; what goes without saying is not said."""
-    layers = [SKIP if layer is None else str(layer) for layer in stage.layers]
-    more = {} if stage.first_residual else {"first_residual": False}
-    return {"width": stage.width, "stride": stage.stride, "layers": layers, **more}
+            stages.append(Stage(out_width, stride, tuple(parse_layer(op) for op in operations), residual))
+            width = out_width
+        return cls(rows[0][0], tuple(stages), head_width)
 
 
 def _check_stage(number: int, in_width: int, stage: Stage) -> None:
@@ -261,30 +255,23 @@ def _check_stage(number: int, in_width: int, stage: Stage) -> None:
             f"stage {number} begins with skip, but goes from {in_width} to {stage.width} channels "
             f"with stride {stage.stride}: begin with an operation"
         )
+    if not stage.residual and (in_width != stage.width or stage.stride != 1 or stage.layers[0] is None):
+        raise ArchitectureError(f"stage {number} could not begin with a residual: leave {NO_RESIDUAL} out")
 
 
-class _Row(NamedTuple):
-    """A stage of a `net_config` as it is written."""
-
-    in_width: int
-    width: int
-    operations: list[Any]
-    stride: int
-    first_residual: bool
-
-
-def _literal_stage(number: int, text: str) -> _Row:
+def _literal_stage(number: int, text: str) -> tuple[int, int, list[Any], int, bool]:
+    """One stage of a `net_config` as (C_in, C_out, operations, stride, residual)."""
     try:
         value = ast.literal_eval(text)
-        (in_width, out_width), operations, stride, *more = value
+        (in_width, out_width), operations, stride, *rest = value
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise ArchitectureError(
             f"stage {number} is {text[:60]!r}: write [[C_in, C_out], ['k3_e6', ...], stride]"
         ) from error
     if not all(type(n) is int for n in (in_width, out_width, stride)) or not isinstance(operations, list):
         raise ArchitectureError(f"stage {number} is {text[:60]!r}: widths and stride must be whole numbers")
-    if more not in ([], [NO_RESIDUAL]):
+    if rest not in ([], [NO_RESIDUAL]):
         raise ArchitectureError(
-            f"stage {number} ends with {str(more)[:60]}: leave it out, or write {NO_RESIDUAL!r}"
+            f"stage {number} ends with {rest!r:.40}: only {NO_RESIDUAL!r} may follow its stride"
         )
-    return _Row(in_width, out_width, operations, stride, not more)
+    return in_width, out_width, operations, stride, not rest

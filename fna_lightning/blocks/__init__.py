@@ -3,6 +3,7 @@
 from fna_lightning.blocks.chains import build_chain, groups_of
 from fna_lightning.blocks.freezing import freeze
 from fna_lightning.blocks.map_names import MapName
+from fna_lightning.blocks.meta import on_meta
 from fna_lightning.blocks.mobile import SEARCHED_NORM, ConvNorm, InvertedResidual, Norm, initialise
 from fna_lightning.blocks.mobile_stages import StagePlan, build_mobile_stages
 from fna_lightning.blocks.network import Backbone, Network, Repeated
@@ -44,6 +45,7 @@ __all__ = [
     "groups_of",
     "initialise",
     "initialise_shuffle",
+    "on_meta",
     "reestimate_statistics",
     "untracked",
     "without_synchronisation",

@@ -29,10 +29,14 @@ class StagePlan(NamedTuple):
     """Whether its first layer also returns its expanded map."""
 
     def layer(self, layer: Layer, index: int, norm: Norm) -> nn.Module:
-        """`layer` at place `index` of the stage; its block has a residual where shape and stage allow."""
+        """`layer` at place `index` of the stage; all but the first add their input, which does where it may."""
         if layer is None:
             return nn.Identity()
-        in_width, stride = (self.in_width, self.stride) if index == 0 else (self.stage.width, 1)
+        in_width, stride, residual = self.stage.width, 1, True
+        if index == 0:
+            in_width, stride = self.in_width, self.stride
+            # By the stage's own stride: what is dilated in its place is still the block that it was.
+            residual = self.stage.residual and in_width == self.stage.width and self.stage.stride == 1
         return InvertedResidual(
             layer,
             in_width,
@@ -40,7 +44,7 @@ class StagePlan(NamedTuple):
             stride=stride,
             dilation=self.dilation,
             norm=norm,
-            residual=in_width == self.stage.width and stride == 1 and (index > 0 or self.stage.first_residual),
+            residual=residual,
             exposed=self.exposed and index == 0,
         )
 

@@ -34,6 +34,7 @@ class RemappingCallback(Callback):
         report_path: where to write what went where, as CSV; None writes nothing.
         batches: of training, on which the seed's network runs beside the target: a strategy that refits takes its
             moments from them, and the first show how far the maps are from the seed's; 0 leaves both out.
+        grow: see `fna_lightning.remapping.remap`.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class RemappingCallback(Callback):
         supernet_state: Mapping[str, Tensor] | None = None,
         report_path: Path | None = None,
         batches: int = 0,
+        grow: str | None = None,
     ) -> None:
         self.report: RemapReport | None = None
         self._seed = seed
@@ -50,6 +52,7 @@ class RemappingCallback(Callback):
         self._supernet_state = supernet_state
         self._report_path = report_path
         self._batches = batches
+        self._grow = grow
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Remap, unless the run continues from a checkpoint, which has been restored by now.
@@ -76,15 +79,15 @@ class RemappingCallback(Callback):
         """Fill the backbone, with the seed's network beside it where there is one."""
         seed, target = self._seed, network.backbone
         state = self._state_of(network, target)
-        rule = strategy_named(self._strategy)
+        rule = strategy_named(self._strategy, self._grow)
         beside = seed_network(seed, target) if self._batches and rule is not None and seed is not None else None
         if seed is None or beside is None or rule is None:
-            return remap(seed, target, self._strategy, state)
+            return remap(seed, target, self._strategy, state, self._grow)
         count = self._batches if rule.refit else min(self._batches, _COMPARED)
         images = list(_images(trainer, network, count))
         if rule.refit:
             seed = with_moments(seed, beside, images)
-        report = remap(seed, target, self._strategy, state)
+        report = remap(seed, target, self._strategy, state, self._grow)
         return replace(report, differences=differences(seed, beside, target, images[:_COMPARED]))
 
     def _state_of(self, network: Network, part: nn.Module) -> dict[str, Tensor] | None:

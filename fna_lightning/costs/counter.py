@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from fna_lightning.blocks import Repeated
-
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
+from fna_lightning.blocks import Repeated, on_meta
 
 
 class Share(NamedTuple):
@@ -85,15 +82,6 @@ _MADDS = {
 }
 
 
-def on_meta(module: ModuleT) -> ModuleT:
-    """A copy of `module` whose tensors have shapes but no storage; no memory is copied."""
-    memo: dict[int, Any] = {}
-    for tensor in [*module.parameters(), *module.buffers()]:
-        shell = tensor.detach().to("meta")
-        memo[id(tensor)] = nn.Parameter(shell, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else shell
-    return copy.deepcopy(module, memo)
-
-
 def repeated(module: nn.Module) -> tuple[Repeated, ...]:
     """What `module` says that it runs besides `forward`, see `Network.repeated`; nothing where it says nothing."""
     says: Callable[[], tuple[Repeated, ...]] = getattr(module, "repeated", tuple)
@@ -127,16 +115,29 @@ class Meter(ABC):
             part.module(torch.empty((2 * part.number, *part.shape), device="meta"))
 
 
+_FREE = (_BatchNorm, nn.ReLU, nn.ReLU6)
+"""What costs nothing and keeps shapes."""
+
+
+def _as_it_is(input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+    return input
+
+
 class MaddsMeter(Meter):
     """Multiply-adds, see `Cost`; what runs on several maps counts on each."""
 
     def __enter__(self) -> Meter:
+        self._passed = [module for module in self._module.modules() if isinstance(module, _FREE)]
+        for module in self._passed:
+            module.forward = _as_it_is  # on the meta device it would take longer than all that costs something
         self._counter = FlopCounterMode(display=False, custom_mapping=_MADDS)
         self._counter.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._counter.__exit__(None, None, None)
+        for module in self._passed:
+            del module.forward
 
     def total(self) -> int:
         """Multiply-adds so far."""

@@ -29,7 +29,7 @@ class _Step:
     """One choice is taken up, and those that nothing later depends on are settled."""
 
     scope: tuple[int, ...]
-    """The choices whose combinations are told apart here, ascending; the last is taken up."""
+    """The choices whose combinations are told apart here; the last is taken up."""
     kept: tuple[int, ...]
     """Those of them that a later term depends on."""
     costs: NDArray[np.float64]
@@ -103,14 +103,19 @@ def _sum(terms: Sequence[Term], path: Sequence[int]) -> float:
 
 
 def _steps(sizes: Sequence[int], terms: Sequence[Term]) -> Iterator[_Step]:
+    """The choices in the order in which terms name them, so that neighbours are settled soon."""
+    order = list(dict.fromkeys([*(number for term in terms for number in term.choices), *range(len(sizes))]))
+    last = [max(map(order.index, choices)) for choices, _ in terms]
     kept: tuple[int, ...] = ()
-    for number in range(len(sizes)):
+    for place, number in enumerate(order):
         scope = (*kept, number)
         costs = np.zeros([sizes[each] for each in scope])
-        for choices, own in terms:
-            if choices[-1] == number:
-                costs = costs + own.reshape([sizes[each] if each in choices else 1 for each in scope])
-        later = {each for choices, _ in terms if choices[-1] > number for each in choices}
+        for (choices, own), end in zip(terms, last, strict=True):
+            if end == place:
+                axes = sorted(range(len(choices)), key=lambda axis: scope.index(choices[axis]))
+                shape = [sizes[each] if each in choices else 1 for each in scope]
+                costs = costs + own.transpose(axes).reshape(shape)
+        later = {each for (choices, _), end in zip(terms, last, strict=True) if end > place for each in choices}
         kept = tuple(each for each in scope if each in later)
         yield _Step(scope, kept, costs)
 

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from fna_lightning.blocks import on_meta
 from fna_lightning.choices import Choice, Choices
-from fna_lightning.costs.counter import METERS, Meter, on_meta
+from fna_lightning.costs.counter import METERS, Meter
 from fna_lightning.costs.knapsack import Term
 from fna_lightning.costs.table import CostTable, Quantity
 from fna_lightning.errors import ConfigError

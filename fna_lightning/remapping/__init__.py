@@ -10,12 +10,13 @@ from fna_lightning.remapping.placing import place_seed, place_supernet
 from fna_lightning.remapping.plan import Move, Plan, chosen_layers, plan_from_seed
 from fna_lightning.remapping.remap import remap
 from fna_lightning.remapping.report import Entry, RemapReport, report_of_supernet
-from fna_lightning.remapping.strategies import STRATEGIES, Strategy, strategy_named
+from fna_lightning.remapping.strategies import STRATEGIES, Growth, Strategy, strategy_named
 
 __all__ = [
     "STRATEGIES",
     "ChannelMap",
     "Entry",
+    "Growth",
     "Move",
     "Plan",
     "RemapReport",

@@ -37,10 +37,21 @@ class ChannelMap:
         return cls(torch.cat([kept, kept.new_full((wanted - len(kept),), NOTHING)]))
 
     @classmethod
-    def cyclic(cls, wanted: int, given: int) -> ChannelMap:
-        """All of `given` again and again; readers divide by how often each is there."""
-        sources = torch.arange(wanted) % given
-        return cls(sources, 1 / sources.bincount(minlength=given)[sources].double())
+    def grown(cls, kept: Tensor, wanted: int, copies: bool, nested: bool = False) -> ChannelMap:
+        """The channels `kept`, and behind them up to `wanted` nothing, or copies of them one after another.
+
+        The network's function stays: readers take copies of a channel by parts that add up to one, unequal ones,
+        because equal ones would have equal gradients and stay alike. Where any prefix of the channels may run
+        alone, they take the first of the copies whole and the others by zero, from where they learn.
+        """
+        if wanted <= len(kept) or not copies:
+            return cls.of(kept, wanted)
+        sources = kept[torch.arange(wanted) % len(kept)]
+        if nested:
+            return cls(sources, (torch.arange(wanted) < len(kept)).double())
+        parts = 0.5 + torch.rand(wanted, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        whole = torch.zeros(int(sources.max()) + 1, dtype=torch.float64).index_add(0, sources, parts)
+        return cls(sources, parts / whole[sources])
 
     @property
     def carried(self) -> Tensor:

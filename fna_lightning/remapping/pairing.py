@@ -13,7 +13,7 @@ from fna_lightning.choices import LayerChoice
 from fna_lightning.errors import ConfigError
 from fna_lightning.remapping.channels import ChannelMap
 from fna_lightning.remapping.plan import Move
-from fna_lightning.remapping.strategies import Strategy, hidden_channels
+from fna_lightning.remapping.strategies import Strategy, kept_channels
 
 Names = dict[nn.Module, str]
 
@@ -28,6 +28,12 @@ class Pair(NamedTuple):
 
     layer: nn.Module
     source: nn.Module
+    stage: int
+    """The number of the layer's stage."""
+    place: int = 0
+    """Its own place there."""
+    source_place: int = 0
+    """That of its source in the seed's stage."""
     added: bool = False
     """Whether the seed has none in its place, so that the source is that of another."""
 
@@ -46,7 +52,7 @@ def pairs(
     stem, *stages, last = seed.stages
     for number, stage in enumerate(target.stages):
         if isinstance(stage, ConvNorm):
-            yield Pair(stage, stem if number == 0 else last)
+            yield Pair(stage, stem if number == 0 else last, number)
             continue
         if number > len(stages):
             raise ConfigError(f"the target has a stage {number}, the seed only {len(stages)} stages")
@@ -55,8 +61,8 @@ def pairs(
         for place, layer in enumerate(stage.children()):
             blocks = [block for block in _candidates(layer) if isinstance(block, block_type)]
             own = place if strategy.depth == "identity" else depth
-            source = sources[min(own, len(sources) - 1)]
-            yield from (Pair(block, source, own >= len(sources)) for block in blocks)
+            of = min(own, len(sources) - 1)
+            yield from (Pair(block, sources[of], number, place, of, own >= len(sources)) for block in blocks)
             depth += bool(blocks)  # A skip has no parameters and no place in the seed's count.
 
 
@@ -75,10 +81,14 @@ def move(
     return Move(own[layer], names[source], outputs, inputs)
 
 
-def hidden_map(writer: str, width: int, seed: Seed, strategy: Strategy) -> ChannelMap:
-    """Of a hidden stream of `width` channels, from that which the seed's convolution `writer` writes."""
-    weight, scale = seed.tensor(f"{writer}.conv.weight"), seed.tensor(f"{writer}.norm.weight")
-    return ChannelMap.of(hidden_channels(weight, scale, width, strategy), width)
+def hidden_map(writer: str, width: int, seed: Seed, strategy: Strategy, *, nested: bool = False) -> ChannelMap:
+    """Of a hidden stream of `width` channels, from that which the seed's convolution `writer` writes.
+
+    See `ChannelMap.grown` for what is `nested`.
+    """
+    parts = seed.tensor(f"{writer}.conv.weight"), seed.tensor(f"{writer}.norm.weight")
+    kept = kept_channels([parts], width, strategy, ranked=nested)
+    return ChannelMap.grown(kept, width, strategy.grow == "duplicate", nested)
 
 
 def _candidates(layer: nn.Module) -> Iterator[nn.Module]:

@@ -49,7 +49,7 @@ def place_seed(plan: Plan, seed: Seed, own: Mapping[str, Tensor], strategy: Stra
     for move in plan:
         source, target = move.tensors("conv", "weight")
         if ("conv", "weight") not in move.computed:
-            weight = place_weight(seed.tensor(source), own[target].shape, move.outputs, move.inputs, strategy)
+            weight = place_weight(seed.tensor(source), own[target], move.outputs, move.inputs, strategy)
             placed[target] = (source, weight)
         for part, tensor in _VECTORS:
             source, target = move.tensors(part, tensor)
@@ -68,8 +68,9 @@ def place_supernet(target: nn.Module, supernet_state: Mapping[str, Tensor]) -> P
     """The tensors of a supernet's path that `target`, derived from it, takes over.
 
     They go over one to one, those of `chosen_layers` from the candidate's place; norms of searched layers where
-    they have parameters or statistics, which FNA's have not. A kind of network whose supernet holds more than the
-    layers that a path takes, such as weights that are sliced, registers its own rule.
+    they have parameters or statistics, which FNA's have not. Of layers with more channels than the target's, which
+    a path computes in slices, the first are taken. A kind of network whose supernet holds more than the layers
+    that a path takes registers its own rule.
 
     Raises:
         CheckpointError: where the supernet lacks a layer of the target, or it has another shape.
@@ -85,43 +86,46 @@ def place_supernet(target: nn.Module, supernet_state: Mapping[str, Tensor]) -> P
     for name, source in sources.items():
         if source not in supernet_state and source != name and _is_of_norm(target, name):
             continue
-        placed[name] = (source, taken(source, supernet_state, own[name].shape))
+        placed[name] = (source, taken(source, supernet_state, own[name].shape, slices=True))
     return placed
 
 
-def taken(source: str, supernet_state: Mapping[str, Tensor], shape: torch.Size) -> Tensor:
-    """A copy of a supernet's tensor, which the target has in this shape.
+def taken(source: str, supernet_state: Mapping[str, Tensor], shape: torch.Size, *, slices: bool = False) -> Tensor:
+    """A copy of a supernet's tensor, which the target has in this shape; with `slices`, of its first channels.
 
     Raises:
-        CheckpointError: where there is none, or it has another shape.
+        CheckpointError: where there is none, or its channels are fewer, or its kernel another.
     """
     if source not in supernet_state:
         raise CheckpointError(f"the supernet lacks {source}: was this architecture found in it?")
     value = supernet_state[source]
-    if value.shape != shape:
+    own = value[tuple(map(slice, shape[:2]))] if slices and value.dim() == len(shape) else value
+    if own.shape != shape:
         raise CheckpointError(f"the supernet's {source} is {tuple(value.shape)}, the target's {tuple(shape)}")
-    return value.clone()
+    return own.clone()
 
 
 def place_weight(
-    source: Tensor, shape: torch.Size, outputs: ChannelMap, inputs: ChannelMap, strategy: Strategy
+    source: Tensor, own: Tensor, outputs: ChannelMap, inputs: ChannelMap, strategy: Strategy
 ) -> Tensor:
-    """A convolution weight of `shape` from `source`; what has no counterpart is zero (spec FNA 5.1).
+    """A convolution weight like `own` from `source`; what has no counterpart is zero (spec FNA 5.1).
 
     Args:
         source: (p, q, k, k).
-        shape: (r, s, K, K) of the result.
+        own: (r, s, K, K), the target's, which keeps rows and columns without a source if they grow at random.
         outputs: (r,) rows among the p.
         inputs: (s,) columns among the q.
         strategy: its `kernel` places the taps.
     """
     rows, columns = outputs.carried, inputs.carried
-    old, new = _taps(source.shape[-1], shape[-1], strategy)
+    old, new = _taps(source.shape[-1], own.shape[-1], strategy)
     picked = source.index_select(0, outputs.sources[rows]).index_select(1, inputs.sources[columns])[..., old, old]
     if inputs.factors is not None:
         picked = picked * inputs.factors[columns, None, None].to(picked.dtype)
-    result = source.new_zeros(shape)
-    result[..., new, new][rows.nonzero(), columns.nonzero().T] = picked
+    result = own.to(source, copy=True) if strategy.grow == "random" else source.new_zeros(own.shape)
+    placed = source.new_zeros((*picked.shape[:2], *own.shape[2:]))
+    placed[..., new, new] = picked
+    result[rows.nonzero(), columns.nonzero().T] = placed
     return result
 
 

@@ -36,6 +36,7 @@ class Move:
             one within a group.
         conv: name of the convolution in the module that holds it.
         norm: name of the norm there.
+        dead: channels of `outputs` that no gradient will reach, because all that writes and reads them is zero.
         computed: tensors that the maps do not give, by what they are of and their name there.
     """
 
@@ -45,6 +46,7 @@ class Move:
     inputs: ChannelMap
     conv: str = "conv"
     norm: str = "norm"
+    dead: int = 0
     computed: Mapping[tuple[Literal["conv", "norm"], str], Computed] = field(default_factory=dict)
 
     def tensors(self, kind: Literal["conv", "norm"], tensor: str) -> tuple[str, str]:

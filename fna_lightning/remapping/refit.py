@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +31,11 @@ class Refit:
     mean: Tensor
     variance: Tensor
     ratio: Tensor
+
+    def ranked(self, importance: Tensor) -> Refit:
+        """The same with the channels that stay in the order of their (h,) importance, the largest first."""
+        order = importance[self.kept].argsort(descending=True)
+        return replace(self, kept=self.kept[order], weight=self.weight[:, order])
 
 
 def refit(weight: Tensor, scale: Tensor, moments: Moments, wanted: int) -> Refit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ def remap(
     target: nn.Module,
     strategy: str = "fna",
     supernet_state: Mapping[str, Tensor] | None = None,
+    grow: str | None = None,
 ) -> RemapReport:
     """Carry parameters over to `target`, which is changed in place.
 
@@ -33,6 +35,7 @@ def remap(
         supernet_state: of a trained supernet, whose path `target` is: its tensors go over one to one,
             after those of the seed, so that with both the norms of searched layers are the seed's
             (spec FNA 5.4). Statistics should be estimated anew then.
+        grow: what channels become that the seed has no more of, see `Strategy`; None as the strategy says.
 
     Returns:
         Where each tensor of the target came from.
@@ -41,9 +44,10 @@ def remap(
         CheckpointError: where tensors are missing or do not fit the seed's architecture.
         ConfigError: for an unknown strategy, where seed and target are of two kinds, or where stages differ.
     """
-    rule = strategy_named(strategy)
+    rule = strategy_named(strategy, grow)
     placed: Placed = {}
     computed: dict[str, str] = {}
+    dead: dict[str, int] = {}
     if rule is not None and seed is not None:
         network = structure_of(seed)
         if plan_from_seed.dispatch(type(network)) is not plan_from_seed.dispatch(type(target)):
@@ -51,13 +55,16 @@ def remap(
         plan = plan_from_seed(target, seed, network, rule)
         placed |= place_seed(plan, seed, target.state_dict(), rule)
         computed = {move.tensors(*of)[1]: how for move in plan for of, (_, how) in move.computed.items()}
+        dead = {move.tensors("conv", "weight")[1]: move.dead for move in plan if move.dead}
     if rule is not None and supernet_state is not None:
         found = place_supernet(target, supernet_state)
         placed |= found
         computed = {name: how for name, how in computed.items() if name not in found}
+        dead = {name: number for name, number in dead.items() if name not in found}
     states = (supernet_state or {}, seed.state if seed else {})
     entries = tuple(
-        _entry(name, tensor, placed, states, computed.get(name)) for name, tensor in target.state_dict().items()
+        replace(_entry(name, tensor, placed, states, computed.get(name)), dead=dead.get(name, 0))
+        for name, tensor in target.state_dict().items()
     )
     target.load_state_dict({name: value for name, (_, value) in placed.items()}, strict=False)
     return RemapReport(seed.source if seed else "", strategy, entries)

@@ -27,6 +27,7 @@ class Entry:
         target: its name and shape.
         source: the tensor it came from and its shape; empty for its own initialisation.
         how: `copied`, `resized`, `refitted`, `zero` or `own initialisation`.
+        dead: of a convolution's weight, the channels that it writes and that never learn, see `Move`.
     """
 
     target: str
@@ -34,6 +35,7 @@ class Entry:
     source: str
     source_shape: tuple[int, ...]
     how: str
+    dead: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class RemapReport:
         counts = Counter(entry.how for entry in self.entries)
         parts = ", ".join(f"{number} {how}" for how, number in sorted(counts.items()))
         text = f"remapped {self.origin or 'seed'} by {self.strategy!r}: {len(self.entries)} tensors, {parts}"
+        if dead := [entry for entry in self.entries if entry.dead]:
+            number = sum(entry.dead for entry in dead)
+            text += f"; {number} new channels of {len(dead)} layers are zero and never learn: remap.grow=duplicate"
         off = ", ".join(f"{name} {value:.2f}" for name, value in self.differences.items())
         return f"{text}; maps differ from the seed's by {off}" if off else text
 
@@ -76,10 +81,10 @@ class RemapReport:
         """Write the entries as CSV, and what maps differ by into `maps.csv` beside it."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(["target", "target_shape", "source", "source_shape", "how"])
+        writer.writerow(["target", "target_shape", "source", "source_shape", "how", "dead"])
         for entry in self.entries:
             shapes = ["x".join(map(str, shape)) for shape in (entry.target_shape, entry.source_shape)]
-            writer.writerow([entry.target, shapes[0], entry.source, shapes[1], entry.how])
+            writer.writerow([entry.target, shapes[0], entry.source, shapes[1], entry.how, entry.dead or ""])
         write_text(path, buffer.getvalue())
         if self.differences:
             rows = [f"{name},{value:.6f}\n" for name, value in self.differences.items()]

@@ -32,7 +32,7 @@ def _(target: StagedNetwork, seed: Seed, network: Backbone, strategy: Strategy) 
     _check_layout(target, network.architecture)
     own, names = names_of(target), names_of(network)
     plan: Plan = []
-    for layer, source, _ in pairs(target, network, ShuffleBlock, strategy):
+    for layer, source, *_ in pairs(target, network, ShuffleBlock, strategy):
         if isinstance(layer, ShuffleBlock) and isinstance(source, ShuffleBlock):
             plan += _branch(_main_pairs(layer, source), own, names, seed, strategy)
             if layer.side is not None and source.side is not None:

@@ -48,7 +48,7 @@ from fna_lightning.modules import ParameterGroups, StepGuard
 from fna_lightning.runs.checkpoint_io import WholeCheckpoints
 from fna_lightning.runs.folder import plain
 from fna_lightning.runs.ranks import rank
-from fna_lightning.supernets import BackboneAndHead
+from fna_lightning.supernets import BackboneAndHead, follow_widths
 
 CHECKPOINTS = "checkpoints"
 WANDB_ID = "wandb_id.txt"
@@ -184,7 +184,9 @@ def build_network(
         raise ConfigError(f"architecture: holds one of the head, which detector={name} has built in; leave it out")
     if not head and wanted is not None and wanted.default is wanted.empty:
         raise ConfigError(f"architecture: holds none of the head, which detector={name} needs; add it")
-    return build(backbone=backbone, num_classes=num_classes, **head)
+    network = build(backbone=backbone, num_classes=num_classes, **head)
+    follow_widths(network)
+    return network
 
 
 def build_seed(config: DictConfig) -> Seed | None:
@@ -223,8 +225,10 @@ def build_remapping(config: DictConfig, folder: Path) -> RemappingCallback:
         supernet_state = network_tensors_of(read_file(path), path)
         require_finite(supernet_state, path)
     seed = None if source == "supernet" else build_seed(config)
+    settings = config.remap
+    report = folder / "remapping.csv"
     return RemappingCallback(
-        seed, config.remap.strategy, supernet_state, folder / "remapping.csv", config.remap.get("batches", 0)
+        seed, settings.strategy, supernet_state, report, settings.get("batches", 0), settings.get("grow")
     )
 
 

@@ -13,10 +13,9 @@ import lightning as L
 import torch
 from omegaconf import DictConfig
 
-from fna_lightning.blocks import Network
+from fna_lightning.blocks import Network, on_meta
 from fna_lightning.checkpoints import checkpoint_of, read_file
 from fna_lightning.choices import Choices
-from fna_lightning.costs.counter import on_meta
 from fna_lightning.data.base import DataModule
 from fna_lightning.data.checking.problems import warn
 from fna_lightning.errors import ConfigError, DataError

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from fna_lightning.costs import Quantity
-from fna_lightning.remapping import STRATEGIES
+from fna_lightning.remapping import STRATEGIES, Growth
 from fna_lightning.settings import Built, Count, Group, Limit, Optimizer, Positive, PositiveAmount, Schedule
 
 RandomSeed = Annotated[int, Limit(lambda number: 0 <= number < 2**32, "from 0 to 4294967295")]
@@ -207,6 +207,8 @@ class Remap(Group):
     batches: Count = 0
     """Batches on which the seed's network runs before training: from them `preserving` refits, and the first two
     show how far the maps are from the seed's; 0 leaves that out."""
+    grow: Growth | None = None
+    """What channels become that the seed has no more of; null: as the strategy says."""
 
 
 @dataclass

@@ -16,7 +16,7 @@ from fna_lightning.architectures import Parts, save_parts
 from fna_lightning.backbones import build_backbone
 from fna_lightning.blocks import Network
 from fna_lightning.callbacks import Timekeeper
-from fna_lightning.choices import Choices, Supernet
+from fna_lightning.choices import Choices, Supernet, ValueChoice
 from fna_lightning.costs import CostTable, Limits, tabulate
 from fna_lightning.errors import ConfigError
 from fna_lightning.modules import ActivePathStrategy, searched_part
@@ -65,6 +65,7 @@ def search(config: DictConfig) -> float:
     datasets.save_split(data, folder)
     network = build.build_network(config, backbone, data.num_classes, {**parts, **spaces})
     datasets.check_batch(config, network, data)
+    _check_widths(config, network)
     network = build.prepare_network(config, network)
     guard = build.build_guard(config)
     cost, limit, limits = _count(config, network)
@@ -186,6 +187,21 @@ def _check(config: DictConfig) -> None:
         raise ConfigError(
             f"trainer.precision={config.trainer.precision}: the search runs in 32-true or bf16-mixed"
         )
+
+
+def _check_widths(config: DictConfig, network: Network) -> None:
+    """Complain of settings that would replace the norms whose channels a path takes slices of."""
+    if not any(isinstance(choice, ValueChoice) for choice in Choices(network)):
+        return
+    for group, key in (
+        ("parameters", "frozen_norms"),
+        ("parameters", "frozen_stages"),
+        ("strategy", "sync_batchnorm"),
+    ):
+        if config[group].get(key):
+            raise ConfigError(
+                f"{group}.{key}={config[group][key]}: cannot be had where widths are searched; leave it out"
+            )
 
 
 def _count(config: DictConfig, network: Network) -> tuple[CostTable, float | None, Limits]:

@@ -91,6 +91,27 @@ def test_spacing_and_a_last_bar_are_immaterial(text):
     assert str(parse_architecture(text)) == "[[8, 8], ['k3_e1'], 1]|\n[[8, 9], ['k3_e6'], 2]"
 
 
+def test_a_stage_that_begins_without_a_residual():
+    text = "[[8, 8], ['k3_e1'], 1, 'no_residual']|\n[[8, 8], ['k3_e6', 'k3_e6'], 1]"
+    architecture = parse_architecture(text)
+    assert [stage.residual for stage in architecture.stages] == [False, True]
+    assert str(architecture) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[[8, 9], ['k3_e1'], 1, 'no_residual']", "stage 1 could not begin with a residual"),
+        ("[[8, 8], ['k3_e1'], 2, 'no_residual']", "stage 1 could not begin with a residual"),
+        ("[[8, 8], ['k3_e1'], 1, 'residual']", "only 'no_residual' may follow"),
+        ("[[8, 8], ['k3_e1'], 1, 'no_residual', 1]", "only 'no_residual' may follow"),
+    ],
+)
+def test_what_cannot_follow_a_stride(text, complaint):
+    with pytest.raises(ArchitectureError, match=complaint):
+        parse_architecture(text)
+
+
 def test_head_width_of_naa():
     text = "[[8, 8], ['k3_e1'], 1]|\n[[8, 2048], ['conv_2d_1x1'], 1]"
     architecture = parse_architecture(text)

@@ -77,6 +77,15 @@ def test_output_stride(output_stride, sizes, dilations):
         assert {kernel.dilation for kernel in kernels} == {(dilation, dilation)}
 
 
+def test_which_blocks_add_their_input():
+    """The first of a stage where the architecture says so, and whatever its stride is turned into; all others."""
+    text = "[[8, 8], ['k3_e1'], 1, 'no_residual']|[[8, 8], ['k3_e6', 'k3_e6'], 1]|[[8, 8], ['k3_e6', 'k3_e6'], 2]"
+    for output_stride in (None, 2):
+        backbone = build_backbone(parse_architecture(text), (1, 2, 3), output_stride=output_stride)
+        adding = [[block.residual for block in stage] for stage in backbone.stages[1:]]
+        assert adding == [[False], [True, True], [False, True]]
+
+
 @pytest.mark.parametrize(("out_stages", "stages"), [((2,), 3), ((5, 3), 6), ((7, 7), 8), ((8,), 9), ((0,), 1)])
 def test_ends_with_the_last_wanted_stage(mobilenet, out_stages, stages):
     with torch.device("meta"):

@@ -29,7 +29,7 @@ from fna_lightning.modules import ParameterGroups, StepGuard, searched_part
 from fna_lightning.schedules import multistep
 from fna_lightning.search import CostObjective
 from fna_lightning.searches import Bilevel, Evolution, Search, SearchJob
-from fna_lightning.supernets import MobileSpace, ShuffleSpace, build_supernet
+from fna_lightning.supernets import MobileSpace, ShuffleSpace, build_supernet, follow_widths
 from fna_lightning.tasks import ClassificationTask
 
 SIZE = (32, 32)
@@ -61,7 +61,9 @@ class System:
         """The network with choices."""
         torch.manual_seed(1)
         if self.space.part == "backbone":
-            return self.around(build_supernet(self.space, self.maps), CLASSES)
+            network = self.around(build_supernet(self.space, self.maps), CLASSES)
+            follow_widths(network)
+            return network
         return self.around(build_backbone(self.base["backbone"], self.maps), CLASSES, head=self.space)
 
     def rebuilt(self, parts: Mapping[str, Architecture]) -> Network:
@@ -76,6 +78,10 @@ class System:
 
 SYSTEMS = {
     "fna": System(MobileSpace(SMALL, {2: 2, 3: 2}, ("k3_e2", "k5_e3")), {"backbone": SMALL}),
+    "naa": System(
+        MobileSpace(SMALL, {2: 1, 3: 1}, ("k3_e2", "k5_e3"), widths={2: (4, 8), 3: (6, 10, 12)}, width_divisor=2),
+        {"backbone": SMALL},
+    ),
     "detnas": System(ShuffleSpace(XCEPTION, ("shuffle_5x5", "xception_3x3")), {"backbone": XCEPTION}),
     "tower": System(TowerSpace(), {"backbone": SMALL}, PyramidClassifier, (2, 3)),
     "widths": System(WidthSpace(), {"backbone": WidthArchitecture((8, 12))}),

@@ -9,8 +9,9 @@ from torchvision.models import mobilenet_v2
 
 from fna_lightning.architectures import load_architecture, parse_architecture
 from fna_lightning.backbones import build_backbone
+from fna_lightning.blocks import on_meta
 from fna_lightning.costs import Cost, count
-from fna_lightning.costs.counter import ParamsMeter, on_meta
+from fna_lightning.costs.counter import ParamsMeter
 
 # Networks found by DenseNAS with widths of their own, as NAA's configurations carry them.
 DENSENAS = {

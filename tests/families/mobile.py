@@ -25,7 +25,9 @@ def mobile_architectures():
         stem, result = draw(widths), []
         for _ in range(stages or draw(st.integers(1, 4))):
             layers = (draw(operations), *draw(st.lists(st.none() | operations, max_size=3)))
-            result.append(Stage(draw(widths), draw(st.sampled_from([1, 2])), layers))
+            width, stride = draw(widths), draw(st.sampled_from([1, 2]))
+            before = result[-1].width if result else stem
+            result.append(Stage(width, stride, layers, stride == 2 or width != before or draw(st.booleans())))
         return MobileArchitecture(stem, tuple(result), draw(st.sampled_from([1280, 8, 1])))
 
     return architectures

@@ -317,6 +317,7 @@ def test_the_report_covers_every_tensor(seed, tmp_path):
         "source": "stages.0.conv.weight",
         "source_shape": "32x3x3x3",
         "how": "copied",
+        "dead": "",
     }
 
 
