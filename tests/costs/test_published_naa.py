@@ -137,3 +137,8 @@ def test_maps_of_densenas(name, maps, widths):
     levels = load_architecture(name).levels()
     assert maps_at(levels, [4, 8, 16, 32]) == tuple(maps.split())
     assert [level.channels for level in levels if level.name in maps.split()] == widths
+    with torch.device("meta"):
+        stages = build_backbone(load_architecture(name)).stages
+    assert [stage[0].residual for stage in stages[1:]] == [True] + [False] * (
+        len(stages) - 2
+    )  # 16 -> 16 comes first
