@@ -265,7 +265,7 @@ class MobileSupernet(StagedNetwork, Supernet):
 
 def _operations(architecture: MobileArchitecture) -> list[object]:
     """What computes something, in order."""
-    stages = [(stage.width, stage.stride, stage.operations) for stage in architecture.stages]
+    stages = [(stage.width, stage.stride, stage.residual, stage.operations) for stage in architecture.stages]
     return [architecture.stem_width, architecture.head_width, *stages]
 
 
