@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 import warnings
@@ -13,17 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from fna_lightning.complaints import HELP_SHOWS, Parser, one_line
 from fna_lightning.errors import UserError
 from fna_lightning.exit_codes import INTERRUPTED, USER_ERROR
-from fna_lightning.files import CONF_DIR
-from fna_lightning.overrides import readable
+from fna_lightning.runs.command import Command
 
 if TYPE_CHECKING:  # which load torch; --help does without
     from fna_lightning.deployment.export import Comparison, Exported
@@ -31,7 +27,6 @@ if TYPE_CHECKING:  # which load torch; --help does without
 EXIT_MISMATCH = 1
 """Exit code where the file computed something else than the network."""
 
-_COMMAND = "python -m fna_lightning.export"
 _DESCRIPTION = """\
 Writes a trained detector or segmenter, or its backbone alone, as a file that other programs run:
 
@@ -56,6 +51,7 @@ exit codes:
   0  the file is written, and computes what the network does
   1  it computed something else, and was not kept
   2  the command line is wrong, or the format cannot carry what is wanted"""
+_COMMAND = Command("export", "checkpoint=<run> format=<onnx, torch_export or safetensors>", _DESCRIPTION, _EPILOG)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,12 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    overrides = _parser().parse_args(arguments).override
+    overrides = _COMMAND.read(arguments)
     console = Console(highlight=False)
     try:
-        return run(_settings(overrides), console)
+        return run(_COMMAND.settings(overrides), console)
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {one_line(error, HELP_SHOWS, _hint, _otherwise)}", file=sys.stderr)
+        print(f"error: {_COMMAND.complaint(error)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
@@ -135,46 +131,6 @@ def _tell(exported: Exported, console: Console) -> None:
     for path in exported.paths:
         console.print(f"{path}  {path.stat().st_size / 1e6:.1f} MB", soft_wrap=True, markup=False)
     console.print(f"computes what the network does, within {TOLERANCE:.0e}")
-
-
-def _settings(overrides: list[str]) -> DictConfig:
-    """The settings of a command line, held against their schema."""
-    from fna_lightning.runs.validation import check_types
-
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose("export", readable(overrides))
-    check_types(config, "export")
-    return config
-
-
-def _hint(key: str, chain: list[BaseException]) -> str:
-    from fna_lightning.runs.hints import did_you_mean
-
-    del chain
-    return f": {did_you_mean(key, _keys())}"
-
-
-def _otherwise(chain: list[BaseException]) -> str:
-    return " ".join(str(chain[0]).split()).split(" Config search path")[0]
-
-
-def _keys() -> list[str]:
-    lines = (CONF_DIR / "export.yaml").read_text().splitlines()
-    return [line.partition(":")[0] for line in lines if line[:1].isalpha()]
-
-
-def _parser() -> argparse.ArgumentParser:
-    file = CONF_DIR / "export.yaml"
-    lines = [line for line in file.read_text().splitlines() if line[:1].isalpha()]
-    parser = Parser(
-        prog=_COMMAND,
-        usage=f"{_COMMAND} checkpoint=<run> format=<onnx, torch_export or safetensors> [<key>=<value> ...]",
-        description=_DESCRIPTION,
-        epilog=_EPILOG.format(command=_COMMAND, file=file, settings="\n".join(f"  {line}" for line in lines)),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("override", nargs="*", help="settings, of which the first two are needed")
-    return parser
 
 
 if __name__ == "__main__":

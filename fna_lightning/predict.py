@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -28,11 +26,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from fna_lightning.complaints import HELP_SHOWS, Parser, one_line
 from fna_lightning.errors import UserError
 from fna_lightning.exit_codes import INTERRUPTED, USER_ERROR
-from fna_lightning.files import CONF_DIR
-from fna_lightning.overrides import readable
+from fna_lightning.runs.command import Command
 
 if TYPE_CHECKING:  # which load torch; --help does without
     from fna_lightning.deployment import Source
@@ -40,7 +36,6 @@ if TYPE_CHECKING:  # which load torch; --help does without
 EXIT_BROKEN = 1
 """Exit code where pictures were passed over."""
 
-_COMMAND = "python -m fna_lightning.predict"
 _DESCRIPTION = """\
 Runs a trained detector or segmenter on pictures and videos of your own, and writes into a folder what it finds:
 
@@ -66,6 +61,7 @@ exit codes:
   0  all pictures were looked at
   1  some were passed over
   2  the command line is wrong, or nothing was found to look at"""
+_COMMAND = Command("predict", "checkpoint=<run> images=<file, folder, pattern or video>", _DESCRIPTION, _EPILOG)
 
 
 @dataclass(frozen=True)
@@ -86,13 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    overrides = _parser().parse_args(arguments).override
+    overrides = _COMMAND.read(arguments)
     console = Console(stderr=True, highlight=False)
     try:
-        config = _settings(overrides)
+        config = _COMMAND.settings(overrides)
         outcome = run(config, console)
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {one_line(error, HELP_SHOWS, _hint, _otherwise)}", file=sys.stderr)
+        print(f"error: {_COMMAND.complaint(error)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; what was found so far is written", file=sys.stderr)
@@ -156,48 +152,6 @@ def _total(sources: Sequence[Source], every: int, limit: int | None) -> int:
 
     total = sum(frame_count(source.path, every) if source.is_video else 1 for source in sources)
     return total if limit is None else min(total, limit)
-
-
-def _settings(overrides: list[str]) -> DictConfig:
-    """The settings of a command line, held against their schema."""
-    from fna_lightning.runs.validation import check_types
-
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = compose("predict", readable(overrides))
-    check_types(config, "predict")
-    return config
-
-
-def _hint(key: str, chain: list[BaseException]) -> str:
-    from fna_lightning.runs.hints import did_you_mean
-
-    del chain
-    return f": {did_you_mean(key, _keys())}"
-
-
-def _otherwise(chain: list[BaseException]) -> str:
-    text = " ".join(str(chain[0]).split())
-    # Without where Hydra looked, nor its advice to sweep, which this command does not.
-    return text.partition(" Config search path")[0].partition(" 3. To sweep")[0]
-
-
-def _keys() -> list[str]:
-    lines = (CONF_DIR / "predict.yaml").read_text().splitlines()
-    return [line.partition(":")[0] for line in lines if line[:1].isalpha()]
-
-
-def _parser() -> argparse.ArgumentParser:
-    file = CONF_DIR / "predict.yaml"
-    lines = [line for line in file.read_text().splitlines() if line[:1].isalpha()]
-    parser = Parser(
-        prog=_COMMAND,
-        usage=f"{_COMMAND} checkpoint=<run> images=<file, folder, pattern or video> [<key>=<value> ...]",
-        description=_DESCRIPTION,
-        epilog=_EPILOG.format(command=_COMMAND, file=file, settings="\n".join(f"  {line}" for line in lines)),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("override", nargs="*", help="settings, of which the first two are needed")
-    return parser
 
 
 if __name__ == "__main__":

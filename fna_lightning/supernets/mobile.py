@@ -207,8 +207,7 @@ class MobileSupernet(StagedNetwork, Supernet):
 
     def _search_widths(self) -> None:
         """Let the layers follow a choice of channels for every stage that has several widths."""
-        widths = {number: self.space.widths_of(number) for number in sorted(self.space.depths)}
-        choices = {str(number): ValueChoice(each) for number, each in widths.items() if len(each) > 1}
+        choices = {str(each): ValueChoice(self.space.widths_of(each)) for each in self.stages_of_searched_width}
         if not choices:
             return
         # Choices come before the layers that hold them, and so go by names of their own.
